@@ -1,0 +1,211 @@
+"""All settings, frozen; the only reader of `gfm.toml` and of the environment.
+
+    [graph]
+    window_days = 90
+
+    [text]
+    model = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2"
+
+A key that is not a field here is an error. Paths are not settings: they are arguments.
+"""
+
+import hashlib
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gfm_store.errors import ConfigError
+from gfm_store.schema import EVENT_TYPES, SKIP_SIGNAL
+
+PACKAGED_TEXT_MODEL = "packaged"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class GraphConfig(_Settings):
+    """How co-interactions become edges (arXiv 2403.05185, section 3.1)."""
+
+    window_days: int = Field(90, ge=1)
+    """Length of the window that ends at `as_of`."""
+    min_users: int = Field(2, ge=1)
+    """An edge needs this many users who interacted with both ends."""
+    newest_items_per_user: int = Field(50, ge=2)
+    """Only a user's newest items make pairs: bounds the self-join."""
+    strongest_neighbours: int = Field(20, ge=1)
+    """Neighbours kept per node and relation; an edge stays when either end keeps it."""
+    edge_signals: tuple[str, ...] = ("stream",)
+    """Event types that make edges."""
+    min_coverage: float = Field(0.5, ge=0, le=1)
+    """Share of the items with events that should have an edge; below it the window is doubled, up to all
+    of history, and said so. 0 never widens."""
+
+    @model_validator(mode="after")
+    def _known_signals(self) -> Self:
+        unknown = sorted(set(self.edge_signals) - (set(EVENT_TYPES) - {SKIP_SIGNAL}))
+        if unknown or not self.edge_signals:
+            raise ValueError(
+                f"edge_signals holds {unknown or 'nothing'}; allowed: stream, follow, preview, intent_to_pay"
+            )
+        return self
+
+
+class TextConfig(_Settings):
+    """The sentence transformer that reads titles, descriptions and genres."""
+
+    model: str = PACKAGED_TEXT_MODEL
+    """"packaged" is all-MiniLM-L6-v2 from a pip package, checked by its hash; else any
+    sentence-transformers name or path. Real catalogues want a multilingual one."""
+    max_tokens: int = Field(128, ge=8)
+    """Longer texts are cut here."""
+    batch_size: int = Field(32, ge=1)
+    """Texts encoded at once."""
+
+
+class HGNNConfig(_Settings):
+    """The heterogeneous graph neural network and its training (arXiv 2403.07478, section 3.1)."""
+
+    hidden_dim: int = Field(128, ge=8)
+    """Width of every layer and of the item vectors."""
+    fanout: tuple[int, ...] = (10, 10)
+    """Neighbours sampled per node and relation, one number a layer, nearest layer first."""
+    loss: Literal["softmax", "margin"] = "softmax"
+    """The papers use a margin; softmax over the same negatives trains better."""
+    margin: float = Field(0.4, gt=0)
+    """Of the margin loss, in cosine."""
+    temperature: float = Field(0.1, gt=0)
+    """Of the softmax loss."""
+    num_negatives: int = Field(128, ge=1)
+    """Random catalogue items per step and relation, shared by its edges."""
+    batch_size: int = Field(512, ge=2)
+    """Supervision edges per step."""
+    max_epochs: int = Field(20, ge=1)
+    """Upper bound; early stopping usually ends before."""
+    patience: int = Field(3, ge=1)
+    """Epochs without a better validation before stopping."""
+    validation_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of each relation's edges held out for early stopping."""
+    validation_edges: int = Field(4096, ge=1)
+    """At most this many held-out edges are scored per epoch."""
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    balanced: bool = True
+    """Every relation contributes as many supervision edges per epoch as the smallest one."""
+    max_edges_per_epoch: int = Field(400_000, ge=1)
+    """Bound on an epoch's cost; edges are redrawn each epoch."""
+    min_edges_per_epoch: int = Field(2_000, ge=1)
+    """A relation with fewer edges than this does not pull the others below it: its own are repeated."""
+
+
+class TwoTowerConfig(_Settings):
+    """User and item tower and their training (arXiv 2403.07478, section 3.2)."""
+
+    layers: tuple[int, ...] = (512, 256, 128)
+    """Widths of the fully connected layers; the last one is the output."""
+    history_days: int = Field(90, ge=1)
+    """A user's history is this long."""
+    history_events: int = Field(50, ge=1)
+    """Newest events of the history that are read."""
+    train_days: int = Field(90, ge=1)
+    """Pairs are learned from the last days before `as_of`."""
+    min_pairs: int = Field(20_000, ge=1)
+    """With fewer pairs than this the training window is doubled until it has them, and said so."""
+    validation_days: int = Field(7, ge=1)
+    """The last days before `as_of` choose the number of epochs; doubled while they hold fewer than
+    `min_validation_pairs`."""
+    min_validation_pairs: int = Field(500, ge=1)
+    validation_users: int = Field(2_000, ge=1)
+    """At most this many users are ranked per epoch."""
+    popularity_windows_days: tuple[int, ...] = (1, 3, 7, 14, 30, 90)
+    """Trailing windows whose log counts join the score with learned weights per user; () leaves the
+    papers' model as it is."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    num_negatives: int = Field(256, ge=0)
+    """Catalogue items per step that are negatives beside the in-batch ones."""
+    batch_size: int = Field(1024, ge=2)
+    max_epochs: int = Field(12, ge=1)
+    patience: int = Field(2, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    categorical_dim: int = Field(16, ge=1)
+    """Width of the embedding of each categorical feature (language, genre, country, ...)."""
+    max_vocabulary: int = Field(1_000, ge=1)
+    """Most frequent values kept per categorical feature; the others are unknown."""
+    max_train_pairs: int = Field(2_000_000, ge=1)
+    """The newest pairs are kept."""
+
+
+class ServingConfig(_Settings):
+    """What the lists for users without history look like."""
+
+    popular_days: int = Field(14, ge=1)
+    """`popularity` counts the streams of the last days before `as_of`; doubled while no item has any."""
+
+
+class Config(_Settings):
+    """Everything that can be set. `fingerprint` names what matters for a version."""
+
+    seed: int = 0
+    """The one source of randomness."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of torch and DuckDB; None takes all cores."""
+    memory_limit: str | None = Field(None, pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+    """DuckDB's memory, such as "4GB"; beyond it DuckDB spills to disk. None takes DuckDB's default."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """"auto" takes a GPU where there is one."""
+
+    graph: GraphConfig = GraphConfig()
+    text: TextConfig = TextConfig()
+    hgnn: HGNNConfig = HGNNConfig()
+    two_tower: TwoTowerConfig = TwoTowerConfig()
+    serving: ServingConfig = ServingConfig()
+
+    def fingerprint(self, *sections: str) -> str:
+        """SHA-256 of the named sections' values, in hex: equal settings, equal fingerprint."""
+        values = {name: self.model_dump(mode="json")[name] for name in sorted(sections)}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read `path`, or `gfm.toml` of the working directory where it exists, or the defaults.
+
+    Raises:
+        ConfigError: the file is missing, is not TOML, or holds an unknown or impossible setting.
+    """
+    if path is None:
+        path = Path("gfm.toml")
+        if not path.exists():
+            return Config()
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + _explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            section = Config if len(problem["loc"]) == 1 else type(getattr(Config(), str(problem["loc"][0])))
+            known = ", ".join(section.model_fields)
+            lines.append(f"unknown setting {where!r}; known here: {known}")
+        else:
+            lines.append(f"{where}: {problem['msg']}")
+    return "; ".join(lines)
+
+
+def warehouse_root(path: Path | None = None) -> Path:
+    """The warehouse folder: the argument, else `GFM_WAREHOUSE`, else `warehouse`."""
+    return path or Path(os.environ.get("GFM_WAREHOUSE") or "warehouse")
