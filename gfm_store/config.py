@@ -41,8 +41,8 @@ class GraphConfig(_Settings):
     """Neighbours kept per node and relation; an edge stays when either end keeps it."""
     edge_signals: tuple[str, ...] = ("stream",)
     """Event types that make edges."""
-    min_coverage: float = Field(0.5, ge=0, le=1)
-    """Share of the items with events that should have an edge; below it the window is doubled, up to all
+    min_coverage: float = Field(0.25, ge=0, le=1)
+    """Share of the items in the window that should have an edge; below it the window is doubled, up to all
     of history, and said so. 0 never widens."""
 
     @model_validator(mode="after")
@@ -84,15 +84,15 @@ class HGNNConfig(_Settings):
     """Random catalogue items per step and relation, shared by its edges."""
     batch_size: int = Field(512, ge=2)
     """Supervision edges per step."""
-    max_epochs: int = Field(20, ge=1)
+    max_epochs: int = Field(50, ge=1)
     """Upper bound; early stopping usually ends before."""
-    patience: int = Field(3, ge=1)
+    patience: int = Field(5, ge=1)
     """Epochs without a better validation before stopping."""
     validation_share: float = Field(0.1, gt=0, lt=0.5)
     """Share of each relation's edges held out for early stopping."""
     validation_edges: int = Field(4096, ge=1)
     """At most this many held-out edges are scored per epoch."""
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
     balanced: bool = True
     """Every relation contributes as many supervision edges per epoch as the smallest one."""
@@ -141,8 +141,10 @@ class TwoTowerConfig(_Settings):
 
 
 class ServingConfig(_Settings):
-    """What the lists for users without history look like."""
+    """What is published, and what the lists for users without history look like."""
 
+    keep_versions: int = Field(5, ge=1)
+    """Published versions that stay readable, the newest included."""
     popular_days: int = Field(14, ge=1)
     """`popularity` counts the streams of the last days before `as_of`; doubled while no item has any."""
 

@@ -42,6 +42,8 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection, root: Path) -> None:
         self.connection = connection
         self.root = root
+        self.discard = False
+        """Set inside `rewrite_warehouse`: nothing has changed after all, so leave the file as it is."""
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run one statement with `$name` parameters bound; shows progress when it takes long."""
@@ -240,6 +242,8 @@ def _rewrite(root: Path, threads: int | None, memory_limit: str | None) -> Itera
                 warehouse.execute(one.text)
             warehouse.execute("INSERT INTO schema_version VALUES ($version)", {"version": SCHEMA_VERSION})
         yield warehouse
+        if warehouse.discard:
+            return
         connection.execute("CHECKPOINT warehouse")
         connection.close()
         if path.exists() and _state(path) != before:

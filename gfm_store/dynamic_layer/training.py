@@ -1,0 +1,245 @@
+"""Training the two-tower: in-batch negatives with the logQ correction, early stopping on the last days."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch_geometric.metrics import LinkPredNDCG
+
+from gfm_store import progress
+from gfm_store.config import TwoTowerConfig
+from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, column, microseconds
+from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
+from gfm_store.warehouse.history import TrainingTables
+
+RUN_LENGTH = 64
+"""Pairs that are neighbours in time stay together in a batch, so that it spans few days: popularity is
+counted once per item and day."""
+RANKED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Users and the items that they newly streamed; n pairs, by time."""
+
+    user: Tensor
+    """(n,) int64."""
+    node: Tensor
+    """(n,) int64."""
+    moment: Tensor
+    """(n,) int64, microseconds."""
+    n_before: Tensor
+    """(n,) int64: the user's earlier events in `Histories`."""
+
+    def __len__(self) -> int:
+        return self.user.numel()
+
+    def rows(self, index: Tensor) -> "Pairs":
+        """Some of the pairs."""
+        return Pairs(self.user[index], self.node[index], self.moment[index], self.n_before[index])
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did."""
+
+    loss: float
+    validation_ndcg: float
+    """NDCG@10 on the last days; 0 where nothing was held out."""
+
+
+@dataclass
+class TwoTowerTrainer:
+    """Fits a two-tower on `tables`, with frozen item features.
+
+    The last days before `as_of` choose the number of epochs; then the model is fitted anew on all pairs.
+    Shapes: N items, U users, B pairs a step, J = B + `num_negatives` candidates a step, W windows.
+
+    Args:
+        items: features of all N items, by node.
+        profile: (U, P) int64, codes of the users' categorical features.
+        candidates: (N,) bool: items that may be drawn as negatives.
+    """
+
+    tables: TrainingTables
+    items: ItemFeatures
+    profile: Tensor
+    candidates: Tensor
+    sizes: Sizes
+    config: TwoTowerConfig
+    seed: int
+    device: torch.device
+    epochs: list[Epoch] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        pair = self.tables.training_pair
+        self._pairs = Pairs(*(column(pair, name) for name in ("user_index", "node", "event_ts", "n_before")))
+        self._as_of = microseconds(self.tables.history.as_of)
+        self.histories = Histories.from_tables(self.tables.history)
+        self.popularity = Popularity.from_table(self.tables.item_day, self.config.popularity_windows_days)
+        self._generator = torch.Generator().manual_seed(self.seed)
+
+    def fit(self) -> TwoTower:
+        """Choose the number of epochs on the last days, then fit on everything."""
+        validation_days = self._validation_days()
+        held = self._pairs.moment >= self._as_of - validation_days * DAY
+        epochs = self.config.max_epochs
+        if held.any() and not held.all():
+            epochs = self._search(
+                self._pairs.rows((~held).nonzero()[:, 0]),
+                self._pairs.rows(held.nonzero()[:, 0]),
+                validation_days,
+            )
+        model, optimizer = self._new_model()
+        steps = -(-len(self._pairs) // self.config.batch_size)
+        with progress.task("Two-tower, all days", epochs * steps, "steps") as task:
+            for _ in range(epochs):
+                self._epoch(model, optimizer, self._pairs, task)
+        return model.eval()
+
+    def _validation_days(self) -> int:
+        """The last days that hold enough pairs, at most a quarter of all."""
+        days = self.config.validation_days
+        while (self._pairs.moment >= self._as_of - days * DAY).sum() < min(
+            self.config.min_validation_pairs, len(self._pairs) // 4
+        ):
+            days *= 2
+        return days
+
+    def _search(self, train: Pairs, held: Pairs, validation_days: int) -> int:
+        """The number of epochs after which the held-out days are ranked best."""
+        model, optimizer = self._new_model()
+        best, best_epochs = -1.0, 1
+        steps = -(-len(train) // self.config.batch_size)
+        with progress.task("Two-tower, early stopping", self.config.max_epochs * steps, "steps") as task:
+            for epoch in range(1, self.config.max_epochs + 1):
+                loss = self._epoch(model, optimizer, train, task)
+                ndcg = self._validate(model, held, validation_days)
+                self.epochs.append(Epoch(loss, ndcg))
+                task.note(f"loss {loss:.3f}, NDCG@10 of the last {validation_days} days {ndcg:.4f}")
+                if ndcg > best:
+                    best, best_epochs = ndcg, epoch
+                elif epoch - best_epochs >= self.config.patience:
+                    break
+        return best_epochs
+
+    def _new_model(self) -> tuple[TwoTower, torch.optim.Optimizer]:
+        torch.manual_seed(self.seed)
+        self._generator.manual_seed(self.seed)
+        model = TwoTower(self.sizes).to(self.device)
+        return model, torch.optim.AdamW(
+            model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+        )
+
+    def _epoch(
+        self, model: TwoTower, optimizer: torch.optim.Optimizer, pairs: Pairs, task: progress.Task
+    ) -> float:
+        model.train()
+        frequency = torch.bincount(pairs.node, minlength=self.candidates.numel()).double() / len(pairs)
+        runs = torch.arange(len(pairs)).split(RUN_LENGTH)
+        order = torch.cat([runs[i] for i in torch.randperm(len(runs), generator=self._generator).tolist()])
+        total = 0.0
+        for batch in order.split(self.config.batch_size):
+            loss = self._loss(model, pairs.rows(batch), frequency)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += float(loss.detach()) * batch.numel()
+            task.advance()
+        return total / len(pairs)
+
+    def _loss(self, model: TwoTower, pairs: Pairs, frequency: Tensor) -> Tensor:
+        """Softmax of the true item against all candidates of the step, corrected for how they were drawn.
+
+        A candidate j is in the step in-batch, with its share f_j of all pairs, or drawn uniformly from the
+        catalogue: q_j = (B f_j + M / N) / (B + M), and log q_j is subtracted from its score.
+        """
+        pool = self.candidates.nonzero()[:, 0]
+        drawn = pool[torch.randint(pool.numel(), (self.config.num_negatives,), generator=self._generator)]
+        node = torch.cat([pairs.node, drawn])  # (J,)
+        uniform = self.candidates[node].double() * drawn.numel() / pool.numel()
+        log_q = ((len(pairs) * frequency[node] + uniform) / node.numel()).log().float()
+        # Days begin at `as_of` and go backwards; a pair sees the popularity of the days before its own.
+        days, day = ((self._as_of - 1 - pairs.moment) // DAY).unique(return_inverse=True)
+        popularity = self.popularity.features(node, days).to(self.device)  # (D, J, W)
+        history = self.histories.before(
+            pairs.user, pairs.n_before, pairs.moment, self.config.history_events, self.items.item_type.cpu()
+        )
+        user = model.user_vectors(
+            history.to(self.device), self.items.vector, self.profile[pairs.user].to(self.device)
+        )
+        vector, weights = user.split([self.sizes.layers[-1], self.sizes.num_windows], dim=-1)
+        # Each distinct item goes through the tower once.
+        distinct, position = node.unique(return_inverse=True)
+        item = model.item_tower(self.items.rows(distinct.to(self.device)))[position.to(self.device)]
+        logits = vector @ item.T - log_q.to(self.device)  # (B, J)
+        logits = logits + torch.einsum("bjw,bw->bj", popularity[day.to(self.device)], weights)
+        same = node[None, :] == pairs.node[:, None]  # the true item drawn again is no negative
+        same[torch.arange(len(pairs)), torch.arange(len(pairs))] = False
+        logits = logits.masked_fill(same.to(self.device), -torch.inf)
+        return torch.nn.functional.cross_entropy(logits, torch.arange(len(pairs), device=self.device))
+
+    @torch.no_grad()
+    def _validate(self, model: TwoTower, held: Pairs, validation_days: int) -> float:
+        """NDCG@10 over users: their new items of the last days, ranked among the items known before them."""
+        model.eval()
+        users = held.user.unique()
+        if users.numel() > self.config.validation_users:
+            generator = torch.Generator().manual_seed(self.seed)
+            users = (
+                users[torch.randperm(users.numel(), generator=generator)[: self.config.validation_users]]
+                .sort()
+                .values
+            )
+        day = torch.tensor([validation_days - 1])
+        first_day = self.popularity.first_day(self.candidates.numel())
+        known = self.candidates & ((first_day >= validation_days) | (first_day < 0))
+        items = known.nonzero()[:, 0]
+        vectors = torch.cat(
+            [
+                model.item_vectors(
+                    self.items.rows(part.to(self.device)),
+                    self.popularity.features(part, day)[0].to(self.device),
+                )
+                for part in items.split(16_384)
+            ]
+        )
+        metric = LinkPredNDCG(k=10)
+        column_of = torch.full((self.candidates.numel(),), -1)
+        column_of[items] = torch.arange(items.numel())
+        moment = self._as_of - validation_days * DAY
+        for part in users.split(RANKED_AT_ONCE):
+            user = self._user_vectors_at(model, part, moment)
+            scores = user @ vectors.T
+            seen_user, seen_item = self._events_before(part, moment)
+            column = column_of[seen_item]
+            scores[seen_user[column >= 0], column[column >= 0]] = -torch.inf
+            top = scores.topk(min(10, items.numel()), dim=1).indices.cpu()
+            mine = torch.isin(held.user, part)
+            row, target = torch.searchsorted(part, held.user[mine]), column_of[held.node[mine]]
+            metric.update(top, torch.stack([row, target])[:, target >= 0])
+        return float(metric.compute())
+
+    def _user_vectors_at(self, model: TwoTower, users: Tensor, moment: int) -> Tensor:
+        row, _ = self._events_before(users, moment)
+        n_before = torch.bincount(row, minlength=users.numel())
+        history = self.histories.before(
+            users,
+            n_before,
+            torch.full_like(users, moment),
+            self.config.history_events,
+            self.items.item_type.cpu(),
+        )
+        return model.user_vectors(
+            history.to(self.device), self.items.vector, self.profile[users].to(self.device)
+        )
+
+    def _events_before(self, users: Tensor, moment: int) -> tuple[Tensor, Tensor]:
+        """Position in `users` and node of each of their events before a moment."""
+        start, length = self.histories.user_ptr[users], self.histories.user_ptr.diff()[users]
+        row = torch.repeat_interleave(torch.arange(users.numel()), length)
+        place = torch.arange(row.numel()) + torch.repeat_interleave(
+            start - (length.cumsum(0) - length), length
+        )
+        early = self.histories.event_ts[place] < moment
+        return row[early], self.histories.node[place[early]].long()

@@ -1,0 +1,108 @@
+"""The heterogeneous graph neural network: text vectors and co-interactions in, item vectors out.
+
+Modules only. The operator is the papers' (arXiv 2403.07478, section 3.1; arXiv 2403.05185, section 3.2).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch_geometric.utils import scatter
+
+from gfm_store.static_layer.sampling import Block, HeteroGraph, relation_table
+
+
+class HeteroMaxConv(nn.Module):
+    r"""One round of message passing over all relations.
+
+    .. math::
+        a_i^r = \max_{j \in N_r(i)} \sigma(P_r h_j + b_r), \qquad
+        h_i' = \sigma\Bigl(W h_i + \sum_r L_r a_i^r + c\Bigr)
+
+    with :math:`\sigma` = ReLU. A node without neighbours under a relation gets zero from it. `W` is shared by
+    all types, so a type that was not there in training has one.
+
+    Shapes:
+        h: (S, dim) sources, of which the first `num_dst` are the destinations; out: (num_dst, dim).
+    """
+
+    def __init__(self, dim: int, num_relations: int) -> None:
+        super().__init__()
+        self.root = nn.Linear(dim, dim)
+        self.message = nn.ModuleList(nn.Linear(dim, dim) for _ in range(num_relations))
+        self.update = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(num_relations))
+
+    def forward(self, h: Tensor, block: Block) -> Tensor:
+        """Message passing along sampled neighbours."""
+        out = self.root(h[: block.num_dst])
+        for r in block.relation.unique().tolist():
+            rows = (block.relation == r).nonzero().squeeze(1)
+            neighbours, mask = block.neighbours[rows], block.mask[rows]
+            distinct, position = neighbours.unique(return_inverse=True)
+            message = functional.relu(self.message[r](h[distinct]))  # (distinct, dim): each node once
+            # Messages are not negative, so a masked one is zero and the maximum of none is zero.
+            pooled = (message[position] * mask[..., None]).amax(dim=1)  # (rows, fanout, dim) -> (rows, dim)
+            out = out.index_add(0, block.dst[rows], self.update[r](pooled))
+        return functional.relu(out)
+
+    def full(self, h: Tensor, graph: HeteroGraph, nodes_per_block: int) -> Tensor:
+        """Message passing along all edges of the graph, in blocks of destinations. (N, dim) -> (N, dim)."""
+        relations = relation_table(graph.num_types).to(h.device)
+        out = []
+        for begin in range(0, graph.num_nodes, nodes_per_block):
+            nodes = torch.arange(begin, min(begin + nodes_per_block, graph.num_nodes), device=h.device)
+            new = self.root(h[nodes])
+            first, last = begin * graph.num_types, (begin + nodes.numel()) * graph.num_types
+            degree = graph.rowptr[first : last + 1].diff()
+            row = torch.repeat_interleave(torch.arange(degree.numel(), device=h.device), degree)
+            col = graph.col[graph.rowptr[first] : graph.rowptr[last]]
+            dst = row // graph.num_types
+            relation = relations[graph.node_type[nodes[dst]], row % graph.num_types]
+            for r in relation.unique().tolist():
+                edges = relation == r
+                distinct, position = col[edges].unique(return_inverse=True)
+                message = functional.relu(self.message[r](h[distinct]))
+                pooled = scatter(message[position], dst[edges], dim_size=nodes.numel(), reduce="max")
+                new = new + self.update[r](pooled)
+            out.append(functional.relu(new))
+        return torch.cat(out)
+
+
+class HGNN(nn.Module):
+    """Text vectors to item vectors: a projection, `num_layers` of `HeteroMaxConv`, a projection, unit length.
+
+    Text is projected to the hidden width before anything else, which is where the time goes otherwise.
+    An item without any edge gets a vector too: from its text and the shared root weights.
+
+    Shapes:
+        text: (S, text_dim); out: (num_seeds, dim), L2-normalised.
+    """
+
+    def __init__(self, text_dim: int, dim: int, num_types: int, num_layers: int) -> None:
+        super().__init__()
+        num_relations = num_types * (num_types + 1) // 2
+        self.input = nn.Linear(text_dim, dim)
+        self.convs = nn.ModuleList(HeteroMaxConv(dim, num_relations) for _ in range(num_layers))
+        self.output = nn.Linear(dim, dim)
+
+    def forward(self, text: Tensor, blocks: list[Block]) -> Tensor:
+        """Vectors of the seeds, along sampled blocks (farthest first)."""
+        h = self.input(text)
+        for conv, block in zip(self.convs, blocks, strict=True):
+            h = conv(h, block)
+        return functional.normalize(self.output(h), dim=-1)
+
+    @torch.no_grad()
+    def embed(self, text: Tensor, graph: HeteroGraph, nodes_per_block: int = 16_384) -> Tensor:
+        """Vectors of all nodes along all edges. (N, text_dim) -> (N, dim)."""
+        h = self.input(text)
+        for conv in self.convs:
+            h = conv.full(h, graph, nodes_per_block)
+        return functional.normalize(self.output(h), dim=-1)
+
+    @torch.no_grad()
+    def embed_isolated(self, text: Tensor) -> Tensor:
+        """Inductive vectors of items without edges, of known or new types. (M, text_dim) -> (M, dim)."""
+        h = self.input(text)
+        for conv in self.convs:
+            h = functional.relu(conv.root(h))
+        return functional.normalize(self.output(h), dim=-1)

@@ -1,0 +1,223 @@
+"""The co-interaction graph as CSR, and sampling from it with tensor operations alone.
+
+The CSR has one row per (node, type of the neighbour), so one slice holds a node's neighbours under one
+relation. Relations are unordered pairs of item types (arXiv 2403.05185, section 3.1).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+def relation_table(num_types: int) -> Tensor:
+    """(T, T) int64: the relation of each pair of types; symmetric, T (T + 1) / 2 relations in all."""
+    table = torch.zeros(num_types, num_types, dtype=torch.int64)
+    low, high = torch.triu_indices(num_types, num_types)
+    table[low, high] = table[high, low] = torch.arange(low.numel())
+    return table
+
+
+@dataclass(frozen=True)
+class HeteroGraph:
+    """Item nodes of several types and their co-interactions.
+
+    Shapes: N nodes, T types, E directed edges (both directions of each co-interaction).
+    """
+
+    node_type: Tensor
+    """(N,) int64."""
+    num_types: int
+    rowptr: Tensor
+    """(N * T + 1,) int64: row `node * T + t` holds the neighbours of type t."""
+    col: Tensor
+    """(E,) int64: neighbours."""
+
+    @classmethod
+    def from_edges(cls, node_type: Tensor, num_types: int, edge_index: Tensor) -> Self:
+        """Build from `edge_index` (2, E), which must hold both directions."""
+        src, dst = edge_index
+        row = src * num_types + node_type[dst]
+        order = torch.argsort(row * node_type.numel() + dst)
+        counts = torch.bincount(row, minlength=node_type.numel() * num_types)
+        rowptr = torch.zeros(counts.numel() + 1, dtype=torch.int64)
+        torch.cumsum(counts, 0, out=rowptr[1:])
+        return cls(node_type, num_types, rowptr, dst[order])
+
+    @property
+    def num_nodes(self) -> int:
+        return self.node_type.numel()
+
+    def undirected_edges(self) -> tuple[Tensor, Tensor]:
+        """Each co-interaction once: `edge_label_index` (2, E / 2) and its relation (E / 2,)."""
+        row = torch.repeat_interleave(torch.arange(self.rowptr.numel() - 1), self.rowptr.diff())
+        src, dst = row // self.num_types, self.col
+        once = src < dst
+        src, dst = src[once], dst[once]
+        return torch.stack([src, dst]), relation_table(self.num_types)[
+            self.node_type[src], self.node_type[dst]
+        ]
+
+    def edge_keys(self) -> Tensor:
+        """(E,) int64, sorted: `src * N + dst` of every directed edge, for membership tests."""
+        row = torch.repeat_interleave(torch.arange(self.rowptr.numel() - 1), self.rowptr.diff())
+        return torch.sort((row // self.num_types) * self.num_nodes + self.col).values
+
+    def to(self, device: torch.device) -> "HeteroGraph":
+        """The same graph on another device."""
+        return HeteroGraph(
+            self.node_type.to(device), self.num_types, self.rowptr.to(device), self.col.to(device)
+        )
+
+
+def is_member(sorted_keys: Tensor, keys: Tensor) -> Tensor:
+    """Bool, shaped like `keys`: which of them stand in `sorted_keys`."""
+    if sorted_keys.numel() == 0:
+        return torch.zeros_like(keys, dtype=torch.bool)
+    position = torch.searchsorted(sorted_keys, keys).clamp_max(sorted_keys.numel() - 1)
+    return sorted_keys[position] == keys
+
+
+@dataclass(frozen=True)
+class Block:
+    """Message passing into `num_dst` nodes; R rows are the non-empty (node, neighbour type) pairs.
+
+    Nodes are positions: destinations are the first `num_dst` of the source nodes.
+    """
+
+    num_dst: int
+    dst: Tensor
+    """(R,) int64: position of the row's destination."""
+    relation: Tensor
+    """(R,) int64."""
+    neighbours: Tensor
+    """(R, fanout) int64: positions among the source nodes."""
+    mask: Tensor
+    """(R, fanout) bool: False where an edge must not be used."""
+
+
+def sample_neighbours(
+    graph: HeteroGraph, nodes: Tensor, fanout: int, generator: torch.Generator, excluded_keys: Tensor
+) -> tuple[Tensor, Block]:
+    """Sample up to `fanout` neighbours of each of `nodes` (M,) under each relation.
+
+    A node with at most `fanout` neighbours gives all of them; others are drawn uniformly, with replacement.
+    Edges whose key `src * N + dst` is in `excluded_keys` (sorted) are masked: a supervised edge and its
+    reverse carry no message in the same step.
+
+    Returns:
+        The distinct source nodes (S,), beginning with `nodes`, and the block.
+    """
+    types = torch.arange(graph.num_types, device=nodes.device)
+    rows = (nodes[:, None] * graph.num_types + types).flatten()
+    start = graph.rowptr[rows]
+    degree = graph.rowptr[rows + 1] - start
+    filled = (degree > 0).nonzero().squeeze(1)
+    start, degree = start[filled, None], degree[filled, None]
+    dst = filled // graph.num_types
+    in_turn = torch.arange(fanout, device=nodes.device) % degree
+    # Drawn on the generator's device, so that a seed means the same draw.
+    random = torch.rand(filled.numel(), fanout, generator=generator, device=generator.device).to(nodes.device)
+    drawn = (random * degree).long().clamp_max(degree - 1)
+    neighbours = graph.col[start + torch.where(degree <= fanout, in_turn, drawn)]
+    mask = ~is_member(excluded_keys, nodes[dst, None] * graph.num_nodes + neighbours)
+    relation = relation_table(graph.num_types).to(nodes.device)[
+        graph.node_type[nodes[dst]], filled % graph.num_types
+    ]
+    sources, positions = _positions(graph.num_nodes, nodes, neighbours)
+    return sources, Block(nodes.numel(), dst, relation, positions, mask)
+
+
+def _positions(num_nodes: int, nodes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct `nodes` then new neighbours as sources (S,), and each neighbour's position among them."""
+    seen = torch.zeros(num_nodes, dtype=torch.bool, device=nodes.device)
+    seen[neighbours.flatten()] = True
+    seen[nodes] = False
+    sources = torch.cat([nodes, seen.nonzero().squeeze(1)])
+    position = torch.empty(num_nodes, dtype=torch.int64, device=nodes.device)
+    position[sources] = torch.arange(sources.numel(), device=nodes.device)
+    return sources, position[neighbours]
+
+
+def sample_blocks(
+    graph: HeteroGraph,
+    seeds: Tensor,
+    fanout: tuple[int, ...],
+    generator: torch.Generator,
+    excluded_keys: Tensor,
+) -> tuple[Tensor, list[Block]]:
+    """Sample one block a layer for distinct `seeds`.
+
+    Args:
+        fanout: neighbours per node and relation, nearest layer first.
+
+    Returns:
+        The input nodes (S,), and the blocks in the order in which they are applied (farthest first).
+    """
+    nodes, blocks = seeds, []
+    for width in fanout:
+        nodes, block = sample_neighbours(graph, nodes, width, generator, excluded_keys)
+        blocks.append(block)
+    return nodes, blocks[::-1]
+
+
+class BalancedEdgeSampler:
+    """Balanced multi-link sampling: each epoch every relation gives as many edges as the smallest one.
+
+    The edges are redrawn each epoch, so the majority type does not drown the others and an epoch's cost is
+    known in advance (arXiv 2403.05185, section 3.3). A relation smaller than `min_edges` does not pull the
+    others below that: its own edges are repeated instead.
+    """
+
+    def __init__(
+        self,
+        edge_label_index: Tensor,
+        relation: Tensor,
+        *,
+        batch_size: int,
+        balanced: bool,
+        min_edges: int,
+        max_edges: int,
+        generator: torch.Generator,
+    ) -> None:
+        self._edges = edge_label_index
+        self._by_relation = [
+            members
+            for r in relation.unique().tolist()
+            if (members := (relation == r).nonzero().squeeze(1)).numel()
+        ]
+        self._batch_size, self._generator = batch_size, generator
+        sizes = [members.numel() for members in self._by_relation]
+        if balanced and sizes:
+            sizes = [min(max(sizes), max(min(sizes), min_edges))] * len(sizes)
+        self._quotas = sizes
+        total = sum(self._quotas)
+        if total > max_edges:
+            self._quotas = [max(1, quota * max_edges // total) for quota in self._quotas]
+
+    @property
+    def edges_per_epoch(self) -> int:
+        """Supervision edges of one epoch, all relations together."""
+        return sum(self._quotas)
+
+    def __len__(self) -> int:
+        return -(-self.edges_per_epoch // self._batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """`edge_label_index` (2, B) of each step of one epoch, every edge in a random direction."""
+        chosen = torch.cat(
+            [self._draw(m, quota) for m, quota in zip(self._by_relation, self._quotas, strict=True)]
+        )
+        chosen = chosen[torch.randperm(chosen.numel(), generator=self._generator)]
+        for batch in chosen.split(self._batch_size):
+            edges = self._edges[:, batch]
+            turned = torch.rand(batch.numel(), generator=self._generator) < 0.5
+            yield torch.where(turned, edges.flip(0), edges)
+
+    def _draw(self, members: Tensor, quota: int) -> Tensor:
+        """`quota` of `members`: all different where there are enough, else each of them equally often."""
+        rounds = -(-quota // members.numel())
+        permutations = [torch.randperm(members.numel(), generator=self._generator) for _ in range(rounds)]
+        return members[torch.cat(permutations)[:quota]]

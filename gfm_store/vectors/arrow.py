@@ -1,0 +1,19 @@
+"""Vectors between NumPy and Arrow, without copies where possible."""
+
+import numpy as np
+import pyarrow as pa
+
+
+def to_arrow(vectors: np.ndarray) -> pa.FixedSizeListArray:
+    """(n, dim) float32 as a fixed-size list column."""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+
+
+def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """A fixed-size list column as (n, dim) float32."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    dim = column.type.list_size
+    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    return values

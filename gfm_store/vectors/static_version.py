@@ -1,0 +1,61 @@
+"""A static version on disk: ready for the next dynamic refresh, not yet what readers see.
+
+<warehouse>/static/s-.../              record.json, hgnn.safetensors, two Lance tables
+<warehouse>/static/current -> s-...    the one that the next dynamic refresh builds on
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lance
+import pyarrow as pa
+
+from gfm_store.vectors.version import StaticRecord
+
+CURRENT = "current"
+
+
+@contextmanager
+def new_folder(parent: Path, name: str) -> Iterator[Path]:
+    """A folder that appears as `parent`/`name` whole, at the end of the block, or not at all."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for leftover in parent.glob("*.partial"):
+        shutil.rmtree(leftover)
+    partial = parent / f"{name}.partial"
+    partial.mkdir()
+    yield partial
+    final = parent / name
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+def static_folder(root: Path, version: str) -> Path:
+    """Where a static version lies."""
+    return root / "static" / version
+
+
+def current_static(root: Path) -> StaticRecord | None:
+    """The static version that the next dynamic refresh builds on; None where there is none yet."""
+    link = root / "static" / CURRENT
+    return StaticRecord.read(link.resolve()) if link.is_symlink() else None
+
+
+def make_current(root: Path, version: str) -> None:
+    """Let the next dynamic refresh build on `version`, in one step."""
+    link = root / "static" / f".{CURRENT}.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(version)
+    link.replace(root / "static" / CURRENT)
+
+
+def write_table(folder: Path, name: str, table: pa.Table) -> None:
+    """Write one Lance table of a version."""
+    lance.write_dataset(table, str(folder / f"{name}.lance"))
+
+
+def read_table(folder: Path, name: str, columns: list[str] | None = None) -> pa.Table:
+    """Read one Lance table of a version."""
+    return lance.dataset(str(folder / f"{name}.lance")).to_table(columns=columns)

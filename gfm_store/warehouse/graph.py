@@ -1,0 +1,126 @@
+"""Reading the co-interaction graph as of a moment, by the SQL of `sql/graph/`."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from gfm_store import progress
+from gfm_store.config import GraphConfig
+from gfm_store.errors import EmptyWarehouseError, WarehouseError
+from gfm_store.warehouse.connection import Warehouse
+
+
+@dataclass(frozen=True)
+class GraphTables:
+    """The graph as Arrow tables; nodes are numbered densely from 0 in the order of item_id."""
+
+    item_node: pa.Table
+    """node, item_id, item_type, type_index, language, genres, published_at, has_events, is_available."""
+    item_text: pa.Table
+    """node, text, text_hash; one row per node, in its order."""
+    co_interaction: pa.Table
+    """src, dst, src_type, dst_type (type indices), n_users, weight; both directions, by src."""
+    co_interaction_edge: pa.Table
+    """The same edges by item_id, as published."""
+    window_days: int
+    """What the window was in the end: `GraphConfig.window_days`, or more where data is thin."""
+    min_users: int
+    """What the least number of users was in the end."""
+
+    @property
+    def item_types(self) -> list[str]:
+        """Item types by type index."""
+        return sorted(self.item_node["item_type"].unique().to_pylist())
+
+
+def read_item_nodes(warehouse: Warehouse, as_of: datetime) -> pa.Table:
+    """Number the items known at `as_of` and return them; `item_node` stays as a temporary table.
+
+    Raises:
+        EmptyWarehouseError: there is no event before `as_of`.
+    """
+    if not warehouse.scalar("SELECT count(*) FROM interaction_event WHERE event_ts < $as_of", as_of=as_of):
+        first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
+        raise EmptyWarehouseError(
+            f"{warehouse.root} holds no event before {as_of:%Y-%m-%d %H:%M}"
+            + (f"; the first is at {first:%Y-%m-%d %H:%M}. Choose a later --as-of." if first else ".")
+        )
+    warehouse.create("graph/item_node", as_of=as_of)
+    return warehouse.arrow("SELECT * FROM item_node ORDER BY node")
+
+
+def read_graph(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> GraphTables:
+    """Item nodes, their texts and their co-interactions inside the window that ends at `as_of`.
+
+    Where fewer than `config.min_coverage` of the items touched inside the window have an edge, the window is
+    doubled up to all of history, then `min_users` is lowered; both are said.
+
+    Raises:
+        EmptyWarehouseError: there is no event before `as_of`.
+        WarehouseError: an audit of `sql/audit/` found offending rows.
+    """
+    item_node = read_item_nodes(warehouse, as_of)
+    window_days, min_users = _make_edges(warehouse, as_of, config)
+    audit(warehouse, "event_without_item")
+    audit(warehouse, "duplicate_item")
+    audit(warehouse, "one_way_edge")
+    audit(warehouse, "weak_edge", min_users=min_users)
+    return GraphTables(
+        item_node=item_node,
+        item_text=warehouse.select("graph/item_text"),
+        co_interaction=warehouse.arrow("SELECT * FROM co_interaction ORDER BY src, dst_type, dst"),
+        co_interaction_edge=warehouse.select("graph/co_interaction_edge"),
+        window_days=window_days,
+        min_users=min_users,
+    )
+
+
+def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> tuple[int, int]:
+    """Make `co_interaction`; returns the window in days and the least number of users that it took."""
+    first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
+    history_days = (as_of - first).days + 1
+    window_days, min_users = config.window_days, config.min_users
+    while True:
+        warehouse.create(
+            "graph/graph_interaction",
+            as_of=as_of,
+            window_start=as_of - timedelta(days=window_days),
+            edge_signals=list(config.edge_signals),
+            newest_items_per_user=config.newest_items_per_user,
+        )
+        warehouse.create(
+            "graph/co_interaction", min_users=min_users, strongest_neighbours=config.strongest_neighbours
+        )
+        coverage = warehouse.scalar(
+            "SELECT (SELECT count(DISTINCT src) FROM co_interaction)"
+            " / greatest((SELECT count(DISTINCT node) FROM graph_interaction), 1)"
+        )
+        enough = coverage >= config.min_coverage
+        if enough or (window_days >= history_days and min_users == 1):
+            break
+        if window_days < history_days:
+            window_days = min(2 * window_days, history_days)
+        else:
+            min_users -= 1
+    if (window_days, min_users) != (config.window_days, config.min_users):
+        progress.say(
+            f"Graph: data is thin, so the window was widened from {config.window_days} to {window_days} days "
+            f"and min_users is {min_users}: {coverage:.0%} of the items in it have an edge "
+            f"(wanted: {config.min_coverage:.0%})."
+        )
+    return window_days, min_users
+
+
+def audit(warehouse: Warehouse, name: str, **parameters: object) -> None:
+    """Run an audit of `sql/audit/`: a SELECT that returns offending rows.
+
+    Raises:
+        WarehouseError: there are such rows; the message shows the first.
+    """
+    offending = warehouse.select(f"audit/{name}", **parameters)
+    if offending.num_rows:
+        raise WarehouseError(
+            f"{warehouse.root}: audit {name} found {offending.num_rows:,} offending rows, the first: "
+            f"{offending.slice(0, 1).to_pylist()[0]}. See sql/audit/{name}.sql."
+        )

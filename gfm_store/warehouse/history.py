@@ -1,0 +1,102 @@
+"""Reading user histories, training pairs and item popularity, by the SQL of `sql/history/`."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from gfm_store import progress
+from gfm_store.config import TwoTowerConfig
+from gfm_store.warehouse.connection import Warehouse
+
+MIN_HISTORY_EVENTS = 5
+"""Half of the training pairs should have this much history; where they have less, it is read further back."""
+
+
+@dataclass(frozen=True)
+class HistoryTables:
+    """User histories as Arrow tables, by the dense numbers of `user_node` and `item_node`."""
+
+    as_of: datetime
+    user_node: pa.Table
+    """user_index, user_id."""
+    user_event: pa.Table
+    """user_index, node, signal (0 strong, 1 weak, 2 skip), event_ts, n_before; by user, then time."""
+    user_feature: pa.Table
+    """user_index and the columns of user_profile; one row per user, in order."""
+    history_days: int
+    """How far back `user_event` reaches from any moment that it is asked for."""
+
+
+@dataclass(frozen=True)
+class TrainingTables:
+    """What the two-tower learns from."""
+
+    history: HistoryTables
+    training_pair: pa.Table
+    """user_index, node, event_ts, n_before; by time."""
+    item_day: pa.Table
+    """node, days_ago, n_streams; by node, then days_ago."""
+
+
+def read_training(warehouse: Warehouse, as_of: datetime, config: TwoTowerConfig) -> TrainingTables:
+    """Pairs of the last `train_days` and the histories before them; `item_node` must have been made.
+
+    Where data is thin, the training window is doubled until it holds `min_pairs` and the history until half
+    of the pairs have some; both are said.
+    """
+    warehouse.create("history/user_node", as_of=as_of)
+    first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
+    whole = (as_of - first).days + 1
+    train_days, history_days = config.train_days, config.history_days
+    while True:
+        train_start = as_of - timedelta(days=train_days)
+        _create_user_event(warehouse, train_start - timedelta(days=history_days), as_of)
+        n_pairs = warehouse.create("history/training_pair", train_start=train_start, as_of=as_of)
+        if n_pairs < config.min_pairs and train_days < whole:
+            train_days = min(2 * train_days, whole)
+        elif _is_history_thin(warehouse) and history_days < whole:
+            history_days = min(2 * history_days, whole)
+        else:
+            break
+    if (train_days, history_days) != (config.train_days, config.history_days):
+        progress.say(
+            f"Two-tower: data is thin, so it learns from {train_days} days (asked: {config.train_days}) with "
+            f"histories of {history_days} days (asked: {config.history_days}): {n_pairs:,} pairs."
+        )
+    return TrainingTables(
+        history=_history_tables(warehouse, as_of, history_days),
+        training_pair=warehouse.arrow("SELECT * FROM training_pair ORDER BY event_ts, user_index, node"),
+        item_day=warehouse.select("history/item_day", as_of=as_of),
+    )
+
+
+def read_histories(
+    warehouse: Warehouse, user_ids: pa.Array, item_id: pa.Array, as_of: datetime, history_days: int
+) -> HistoryTables:
+    """Histories of the given users alone, against items numbered by their place in `item_id`."""
+    user_node = pa.table({"user_index": pa.array(range(len(user_ids)), pa.int32()), "user_id": user_ids})
+    item_node = pa.table({"node": pa.array(range(len(item_id)), pa.int32()), "item_id": item_id})
+    warehouse.connection.register("user_node", user_node)
+    warehouse.connection.register("item_node", item_node)
+    _create_user_event(warehouse, as_of - timedelta(days=history_days), as_of)
+    return _history_tables(warehouse, as_of, history_days)
+
+
+def _create_user_event(warehouse: Warehouse, history_start: datetime, as_of: datetime) -> None:
+    warehouse.create("history/user_event", history_start=history_start, as_of=as_of)
+
+
+def _is_history_thin(warehouse: Warehouse) -> bool:
+    median = warehouse.scalar("SELECT median(n_before) FROM training_pair")
+    return median is not None and median < MIN_HISTORY_EVENTS
+
+
+def _history_tables(warehouse: Warehouse, as_of: datetime, history_days: int) -> HistoryTables:
+    return HistoryTables(
+        as_of=as_of,
+        user_node=warehouse.arrow("SELECT user_index, user_id FROM user_node ORDER BY user_index"),
+        user_event=warehouse.arrow("SELECT * FROM user_event ORDER BY user_index, event_ts, node, signal"),
+        user_feature=warehouse.select("history/user_feature"),
+        history_days=history_days,
+    )

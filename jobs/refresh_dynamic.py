@@ -1,0 +1,42 @@
+"""Fit the two-tower on the current static version and publish retrieval and user vectors.
+
+On a warehouse without a static version, that is built first.
+"""
+
+from collections.abc import Sequence
+
+import typer
+
+from gfm_store.config import load_config
+from gfm_store.lifecycle.refresh import refresh_dynamic
+from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
+
+app = job(
+    epilog="""Examples:
+
+    python -m jobs.refresh_dynamic
+
+    python -m jobs.refresh_dynamic --warehouse shop --as-of 2014-01-25"""
+)
+
+
+@app.command(help=__doc__)
+def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_of: AsOfOption = None) -> None:
+    root = warehouse_root(warehouse)
+    record = refresh_dynamic(root, load_config(config), parse_as_of(as_of))
+    typer.echo(
+        f"Published {record.version} of {record.as_of:%Y-%m-%d %H:%M} on {record.static_version}: "
+        f"{record.n_items:,} items and {record.n_users:,} users, learned from {record.n_pairs:,} pairs.\n"
+        f"Two-tower: NDCG@10 {record.validation_ndcg:.4f} on the last days before, {record.epochs} epochs tried. "
+        f"Seconds: {', '.join(f'{step} {seconds:.1f}' for step, seconds in record.seconds.items())}.\n"
+        f"Next: python -m jobs.recommend --warehouse {root} --user USER_ID"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns its exit code."""
+    return run(app, argv, "refresh_dynamic")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
