@@ -1,0 +1,30 @@
+"""gfm-store: a graph foundation model for personalization on your own events.
+
+import gfm_store
+store = gfm_store.open("warehouse")
+store.recommend("user-42", k=10, item_type="audiobook").to_pandas()
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gfm_store.errors import GfmError
+
+if TYPE_CHECKING:
+    from gfm_store.serving.store import Store
+
+__all__ = ["GfmError", "open"]
+
+
+def open(warehouse: str | PathLike[str] = "warehouse", *, version: str | None = None) -> Store:
+    """Open the published version of a warehouse, read-only; `version` opens another that is kept.
+
+    Raises:
+        GfmError: there is no warehouse, or nothing is published in it.
+    """
+    from gfm_store.serving.store import Store  # torch takes seconds to import: only when a store is opened
+
+    return Store(Path(warehouse), version=version)

@@ -1,0 +1,1 @@
+"""The read-only store: what applications and analysts ask."""

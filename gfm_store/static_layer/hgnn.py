@@ -84,10 +84,13 @@ class HGNN(nn.Module):
         self.convs = nn.ModuleList(HeteroMaxConv(dim, num_relations) for _ in range(num_layers))
         self.output = nn.Linear(dim, dim)
 
+    def _layers(self) -> list[HeteroMaxConv]:
+        return [conv for conv in self.convs if isinstance(conv, HeteroMaxConv)]
+
     def forward(self, text: Tensor, blocks: list[Block]) -> Tensor:
         """Vectors of the seeds, along sampled blocks (farthest first)."""
         h = self.input(text)
-        for conv, block in zip(self.convs, blocks, strict=True):
+        for conv, block in zip(self._layers(), blocks, strict=True):
             h = conv(h, block)
         return functional.normalize(self.output(h), dim=-1)
 
@@ -95,7 +98,7 @@ class HGNN(nn.Module):
     def embed(self, text: Tensor, graph: HeteroGraph, nodes_per_block: int = 16_384) -> Tensor:
         """Vectors of all nodes along all edges. (N, text_dim) -> (N, dim)."""
         h = self.input(text)
-        for conv in self.convs:
+        for conv in self._layers():
             h = conv.full(h, graph, nodes_per_block)
         return functional.normalize(self.output(h), dim=-1)
 
@@ -103,6 +106,6 @@ class HGNN(nn.Module):
     def embed_isolated(self, text: Tensor) -> Tensor:
         """Inductive vectors of items without edges, of known or new types. (M, text_dim) -> (M, dim)."""
         h = self.input(text)
-        for conv in self.convs:
+        for conv in self._layers():
             h = functional.relu(conv.root(h))
         return functional.normalize(self.output(h), dim=-1)

@@ -11,9 +11,9 @@ def to_arrow(vectors: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A fixed-size list column as (n, dim) float32."""
+    """A fixed-size list column as (n, dim) float32, in memory of its own (torch asks for writable memory)."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     dim = column.type.list_size
-    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim).copy()
     return values

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 
 from gfm_store import progress
@@ -100,3 +101,15 @@ def _history_tables(warehouse: Warehouse, as_of: datetime, history_days: int) ->
         user_feature=warehouse.select("history/user_feature"),
         history_days=history_days,
     )
+
+
+def read_seen(warehouse: Warehouse, as_of: datetime) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items, by number, of all that the users of `user_node` have streamed before `as_of`."""
+    seen = warehouse.select("history/seen_item", as_of=as_of)
+    return seen["user_index"].to_numpy(), seen["node"].to_numpy()
+
+
+def read_withdrawn(warehouse: Warehouse, as_of: datetime) -> np.ndarray:
+    """Items of `item_node`, by number, that were withdrawn by `as_of`."""
+    withdrawn: np.ndarray = warehouse.select("history/withdrawn_item", as_of=as_of)["node"].to_numpy()
+    return withdrawn

@@ -1,0 +1,132 @@
+"""Recommend items to users, from their newest history and the published version."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gfm_store import progress
+from gfm_store.config import load_config
+from gfm_store.errors import UsageError
+from gfm_store.schema import RECOMMENDATION
+from gfm_store.serving.store import Store
+from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
+
+USERS_AT_ONCE = 5_000
+
+app = job(
+    epilog="""Examples:
+
+    python -m jobs.recommend --user u42 --item-type audiobook
+
+    python -m jobs.recommend --user u42 --user u43 -k 5 --include-seen
+
+    python -m jobs.recommend --all --out lists.parquet"""
+)
+
+
+@app.command(help=__doc__)
+def recommend(
+    user: Annotated[
+        list[str] | None, typer.Option("--user", metavar="ID", help="A user; may be given several times.")
+    ] = None,
+    users: Annotated[
+        Path | None, typer.Option("--users", metavar="FILE", help="A text file with one user id a line.")
+    ] = None,
+    all_users: Annotated[bool, typer.Option("--all", help="Every user with events.")] = False,
+    k: Annotated[int, typer.Option("-k", help="Items per user.")] = 10,
+    item_type: Annotated[
+        list[str] | None,
+        typer.Option("--item-type", metavar="T", help="Only items of this type; may be given several times."),
+    ] = None,
+    as_of: AsOfOption = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also items that the user has streamed before.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write Parquet or CSV, by its ending.")
+    ] = None,
+    warehouse: WarehouseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    if sum((bool(user), users is not None, all_users)) != 1:
+        raise UsageError("Say who: one of --user ID, --users FILE and --all.")
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"--out {out}: the ending must be .parquet or .csv.")
+    with Store(warehouse_root(warehouse), config=load_config(config)) as store:
+        ids = store.users() if all_users else _read_users(users) if users else pa.array(user, pa.string())
+        blocks = _blocks(store, ids, k, item_type, include_seen, as_of)
+        if out is None:
+            _show(pa.concat_tables([RECOMMENDATION.empty_table(), *blocks]))
+        else:
+            n_rows = _write(out, blocks)
+            typer.echo(f"{out}: {n_rows:,} rows for {len(ids):,} users, version {store.version}.")
+
+
+def _blocks(
+    store: Store,
+    ids: pa.Array,
+    k: int,
+    item_type: list[str] | None,
+    include_seen: bool,
+    as_of: str | None,
+) -> Iterable[pa.Table]:
+    moment = parse_as_of(as_of)
+    with progress.task("Recommend", len(ids), "users") as task:
+        for begin in range(0, len(ids), USERS_AT_ONCE):
+            block = ids.slice(begin, USERS_AT_ONCE)
+            yield store.recommend(block, k, item_type=item_type, include_seen=include_seen, as_of=moment)
+            task.advance(len(block))
+
+
+def _read_users(path: Path) -> pa.Array:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--users {path} cannot be read: {error}") from None
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise UsageError(f"--users {path} names no user; write one id a line.")
+    return pa.array(ids, pa.string())
+
+
+def _write(out: Path, blocks: Iterable[pa.Table]) -> int:
+    """Write blocks to a file that appears whole or not at all; returns the number of rows."""
+    partial = out.with_name(f".{out.name}.partial")
+    writer_of = pyarrow.parquet.ParquetWriter if out.suffix == ".parquet" else pyarrow.csv.CSVWriter
+    n_rows = 0
+    try:
+        with writer_of(str(partial), RECOMMENDATION) as writer:
+            for block in blocks:
+                writer.write_table(block)
+                n_rows += block.num_rows
+        partial.replace(out)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror or error}.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return n_rows
+
+
+def _show(lists: pa.Table) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in lists.column_names:
+        table.add_column(name, justify="right" if name in ("rank", "score") else "left", overflow="fold")
+    for row in lists.to_pylist():
+        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
+    Console().print(table)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job; returns its exit code."""
+    return run(app, argv, "recommend")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
