@@ -126,7 +126,7 @@ class _LineTask:
 class LineReporter:
     """Plain lines, for pipes and log files."""
 
-    def __init__(self, every: float = 5.0) -> None:
+    def __init__(self, every: float = 10.0) -> None:
         self._every = every
 
     @contextmanager

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from gfm_store import progress
@@ -32,14 +31,14 @@ AsOfOption = Annotated[
     ),
 ]
 
+INTERRUPTED = 130
+
 __all__ = ["AsOfOption", "ConfigOption", "WarehouseOption", "job", "parse_as_of", "run", "warehouse_root"]
 
 
-def job(epilog: str) -> typer.Typer:
-    """A typer application for one command, whose --help ends with examples."""
-    return typer.Typer(
-        add_completion=False, rich_markup_mode="rich", epilog=epilog, pretty_exceptions_enable=False
-    )
+def job(epilog: str = "") -> typer.Typer:
+    """A typer application for one command."""
+    return typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
 def parse_as_of(text: str | None) -> datetime | None:
@@ -55,25 +54,18 @@ def parse_as_of(text: str | None) -> datetime | None:
 
 def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
     """Run one job: 0 done, 2 unusable input, 3 a gate refused, 130 interrupted; no traceback for a mistake."""
-    command = typer.main.get_command(app)
     try:
         with progress.reporting():
-            command.main(
-                args=list(sys.argv[1:] if argv is None else argv),
-                prog_name=f"python -m jobs.{name}",
-                standalone_mode=False,
+            arguments = list(sys.argv[1:] if argv is None else argv)
+            typer.main.get_command(app).main(args=arguments, prog_name=f"python -m jobs.{name}")
+    except SystemExit as stop:  # how typer ends, --help and bad usage included
+        code = stop.code if isinstance(stop.code, int) else 0
+        if code == INTERRUPTED:
+            typer.echo(
+                "interrupted: nothing was published; what was finished is kept for the next run.", err=True
             )
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return code
     except GfmError as error:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        typer.echo(
-            "interrupted; nothing was published, and what was finished is kept for the next run.", err=True
-        )
-        return 130
     return 0

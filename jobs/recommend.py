@@ -20,18 +20,20 @@ from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as
 
 USERS_AT_ONCE = 5_000
 
-app = job(
-    epilog="""Examples:
+EXAMPLES = """
+[bold]Examples[/bold]
 
     python -m jobs.recommend --user u42 --item-type audiobook
 
     python -m jobs.recommend --user u42 --user u43 -k 5 --include-seen
 
-    python -m jobs.recommend --all --out lists.parquet"""
-)
+    python -m jobs.recommend --all --out lists.parquet
+"""
+
+app = job()
 
 
-@app.command(help=__doc__)
+@app.command(help=__doc__, epilog=EXAMPLES)
 def recommend(
     user: Annotated[
         list[str] | None, typer.Option("--user", metavar="ID", help="A user; may be given several times.")

@@ -11,16 +11,18 @@ from gfm_store.config import load_config
 from gfm_store.lifecycle.refresh import refresh_dynamic
 from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
 
-app = job(
-    epilog="""Examples:
+EXAMPLES = """
+[bold]Examples[/bold]
 
     python -m jobs.refresh_dynamic
 
-    python -m jobs.refresh_dynamic --warehouse shop --as-of 2014-01-25"""
-)
+    python -m jobs.refresh_dynamic --warehouse shop --as-of 2014-01-25
+"""
+
+app = job()
 
 
-@app.command(help=__doc__)
+@app.command(help=__doc__, epilog=EXAMPLES)
 def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_of: AsOfOption = None) -> None:
     root = warehouse_root(warehouse)
     record = refresh_dynamic(root, load_config(config), parse_as_of(as_of))

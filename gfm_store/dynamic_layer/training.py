@@ -173,7 +173,7 @@ class TwoTowerTrainer:
         distinct, position = node.unique(return_inverse=True)
         item = model.item_tower(self.items.rows(distinct.to(self.device)))[position.to(self.device)]
         logits = vector @ item.T - log_q.to(self.device)  # (B, J)
-        logits = logits + torch.einsum("bjw,bw->bj", popularity[day.to(self.device)], weights)
+        logits = logits + _by_day(weights, popularity, day.to(self.device))
         same = node[None, :] == pairs.node[:, None]  # the true item drawn again is no negative
         same[torch.arange(len(pairs)), torch.arange(len(pairs))] = False
         logits = logits.masked_fill(same.to(self.device), -torch.inf)
@@ -243,3 +243,11 @@ class TwoTowerTrainer:
         )
         early = self.histories.event_ts[place] < moment
         return row[early], self.histories.node[place[early]].long()
+
+
+def _by_day(weights: Tensor, popularity: Tensor, day: Tensor) -> Tensor:
+    """(B, J): each row's weights (B, W) times the log counts (D, J, W) of its day, (B,) of 0 ... D - 1."""
+    order = torch.argsort(day)
+    parts = weights[order].split(torch.bincount(day, minlength=len(popularity)).tolist())
+    scores = torch.cat([part @ counts.T for part, counts in zip(parts, popularity, strict=True)])
+    return scores[torch.argsort(order)]

@@ -1,0 +1,1 @@
+"""One split in time, the same metrics and tuned baselines for everything."""

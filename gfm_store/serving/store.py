@@ -143,7 +143,8 @@ class Store:
             table = warehouse.arrow(
                 "SELECT DISTINCT user_id FROM warehouse.interaction_event ORDER BY user_id"
             )
-            return table["user_id"].combine_chunks()
+            ids: pa.Array = table["user_id"].combine_chunks()
+            return ids
 
     def _recommend(
         self,

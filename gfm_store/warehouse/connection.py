@@ -70,6 +70,11 @@ class Warehouse:
             self.execute(f"CREATE OR REPLACE TEMP TABLE {one.name} AS\n{one.text}", parameters)
         return int(self.scalar(f"SELECT count(*) FROM {one.name}"))
 
+    def register(self, name: str, table: pa.Table) -> None:
+        """Let an Arrow table stand in for the temporary table of that name, without copying it."""
+        self.execute(f"DROP TABLE IF EXISTS temp.{quote(name)}")
+        self.connection.register(name, table)
+
     def close(self) -> None:
         """Give the file free."""
         self.connection.close()

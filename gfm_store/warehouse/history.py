@@ -78,8 +78,8 @@ def read_histories(
     """Histories of the given users alone, against items numbered by their place in `item_id`."""
     user_node = pa.table({"user_index": pa.array(range(len(user_ids)), pa.int32()), "user_id": user_ids})
     item_node = pa.table({"node": pa.array(range(len(item_id)), pa.int32()), "item_id": item_id})
-    warehouse.connection.register("user_node", user_node)
-    warehouse.connection.register("item_node", item_node)
+    warehouse.register("user_node", user_node)
+    warehouse.register("item_node", item_node)
     _create_user_event(warehouse, as_of - timedelta(days=history_days), as_of)
     return _history_tables(warehouse, as_of, history_days)
 

@@ -1,0 +1,75 @@
+"""Settings: frozen, unknown keys refused, read from one place."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gfm_store.config import Config, load_config, warehouse_root
+from gfm_store.errors import ConfigError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "gfm.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_no_file_gives_the_papers_window(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config().graph.window_days == 90
+
+
+def test_the_working_directory_is_read(tmp_path, monkeypatch):
+    written(tmp_path, "[graph]\nwindow_days = 30\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_config().graph.window_days == 30
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[graph]\nwindow = 30", "unknown setting 'graph.window'; known here: window_days"),
+        ("graf = 1", "unknown setting 'graf'; known here: seed"),
+        ("[graph]\nwindow_days = 0", "graph.window_days: Input should be greater than or equal to 1"),
+        ("[graph]\nedge_signals = ['skip']", "edge_signals holds ['skip']"),
+        ("[hgnn]\nloss = 'hinge'", "hgnn.loss: Input should be 'softmax' or 'margin'"),
+        ("memory_limit = 'lots'", "memory_limit"),
+        ("[graph", "cannot be read as TOML"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, message):
+    with pytest.raises(ConfigError) as error:
+        load_config(written(tmp_path, text))
+    assert message in str(error.value)
+
+
+def test_a_file_that_is_asked_for_must_be_there(tmp_path):
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_config(tmp_path / "other.toml")
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().graph.window_days = 1
+
+
+def test_a_fingerprint_covers_its_sections_alone():
+    one, other = Config(), Config.model_validate({"hgnn": {"hidden_dim": 64}})
+    assert one.fingerprint("graph", "text") == other.fingerprint("text", "graph")
+    assert one.fingerprint("hgnn") != other.fingerprint("hgnn")
+
+
+def test_every_setting_is_documented():
+    for section in (Config(), Config().graph, Config().text, Config().hgnn, Config().two_tower, Config().serving):
+        for name, field in type(section).model_fields.items():
+            obvious = name in {"learning_rate", "weight_decay", "max_epochs", "patience", "batch_size", "dropout"}
+            assert field.description or obvious or name in Config.model_fields, name
+
+
+def test_the_warehouse_is_an_argument_then_the_environment(monkeypatch):
+    monkeypatch.setenv("GFM_WAREHOUSE", "elsewhere")
+    assert warehouse_root(Path("here")) == Path("here")
+    assert warehouse_root() == Path("elsewhere")
+    monkeypatch.delenv("GFM_WAREHOUSE")
+    assert warehouse_root() == Path("warehouse")

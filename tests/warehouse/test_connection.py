@@ -1,0 +1,157 @@
+"""The warehouse file: rewritten and renamed, never locked for others, refused when it is not ours."""
+
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import duckdb
+import pytest
+
+from gfm_store.errors import EmptyWarehouseError, SchemaVersionError, WarehouseError, WarehouseLockedError
+from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse, warehouse_file
+
+ADD_ITEM = "INSERT INTO item (item_id, item_type) VALUES ($id, 'music')"
+
+
+@pytest.fixture
+def root(tmp_path):
+    with rewrite_warehouse(tmp_path):
+        pass
+    return tmp_path
+
+
+def count(warehouse):
+    return warehouse.scalar("SELECT count(*) FROM item")
+
+
+@contextmanager
+def shell(path, code="pass"):
+    """Another process that has the file open read-write."""
+    program = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); {code}; print('up', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"up\n"
+        yield process
+        process.kill()
+
+
+def test_a_reader_keeps_what_it_saw_while_a_writer_renames(root):
+    with open_warehouse(root) as before:
+        with rewrite_warehouse(root) as writer:
+            writer.execute(ADD_ITEM, {"id": "a"})
+        assert count(before) == 0
+        with open_warehouse(root) as after:
+            assert count(after) == 1
+
+
+def test_nothing_changes_when_the_writer_fails(root):
+    with pytest.raises(RuntimeError, match="half-way"), rewrite_warehouse(root) as writer:
+        writer.execute(ADD_ITEM, {"id": "a"})
+        raise RuntimeError("half-way")
+    with open_warehouse(root) as warehouse:
+        assert count(warehouse) == 0
+    assert {path.name for path in root.iterdir()} == {"gfm.duckdb", ".rewrite.lock"}
+
+
+def test_a_killed_writer_leaves_the_old_file_and_the_next_one_succeeds(root):
+    program = (
+        "import os, pathlib, signal\n"
+        "from gfm_store.warehouse.connection import rewrite_warehouse\n"
+        f"with rewrite_warehouse(pathlib.Path({str(root)!r})) as w:\n"
+        "    w.execute(\"INSERT INTO item (item_id, item_type) VALUES ('a', 'music')\")\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    with open_warehouse(root) as warehouse:
+        assert count(warehouse) == 0
+    with rewrite_warehouse(root) as writer:
+        writer.execute(ADD_ITEM, {"id": "b"})
+    with open_warehouse(root) as warehouse:
+        assert count(warehouse) == 1
+
+
+def test_a_second_writer_leaves_with_a_message(root):
+    with (
+        rewrite_warehouse(root),
+        pytest.raises(WarehouseLockedError, match="Another ingest"),
+        rewrite_warehouse(root),
+    ):
+        pass
+
+
+def test_a_read_write_shell_is_named(root):
+    with shell(warehouse_file(root)) as process:
+        with pytest.raises(WarehouseLockedError, match=f"PID {process.pid}"):
+            open_warehouse(root)
+        with pytest.raises(WarehouseLockedError, match="held read-write"), rewrite_warehouse(root):
+            pass
+
+
+def test_what_another_program_wrote_meanwhile_is_not_lost(root):
+    with pytest.raises(WarehouseLockedError, match="changed by another program"), rewrite_warehouse(root) as writer:
+        writer.execute(ADD_ITEM, {"id": "ours"})
+        with duckdb.connect(str(warehouse_file(root))) as theirs:
+            theirs.execute(ADD_ITEM, {"id": "theirs"})
+    with open_warehouse(root) as warehouse:
+        assert warehouse.scalar("SELECT string_agg(item_id) FROM item") == "theirs"
+
+
+def test_what_a_killed_shell_had_committed_is_kept(root):
+    with shell(warehouse_file(root), "c.execute(\"INSERT INTO item (item_id, item_type) VALUES ('wal', 'x')\")"):
+        pass
+    assert (root / "gfm.duckdb.wal").exists()
+    with rewrite_warehouse(root) as writer:
+        assert count(writer) == 1
+    with open_warehouse(root) as warehouse:
+        assert count(warehouse) == 1
+
+
+def test_no_warehouse(tmp_path):
+    with pytest.raises(EmptyWarehouseError, match=r"jobs\.sample"):
+        open_warehouse(tmp_path)
+
+
+def test_a_newer_schema_is_refused_and_untouched(root):
+    with duckdb.connect(str(warehouse_file(root))) as connection:
+        connection.execute("UPDATE schema_version SET version = 2")
+    before = warehouse_file(root).read_bytes()
+    with pytest.raises(SchemaVersionError, match="Install a newer gfm-store"):
+        open_warehouse(root)
+    with pytest.raises(SchemaVersionError, match="schema version 2"), rewrite_warehouse(root):
+        pass
+    assert warehouse_file(root).read_bytes() == before
+
+
+def test_another_duckdb_file_is_refused(tmp_path):
+    with duckdb.connect(str(warehouse_file(tmp_path))) as connection:
+        connection.execute("CREATE TABLE mine (x INTEGER)")
+    with pytest.raises(SchemaVersionError, match="not a gfm-store warehouse"):
+        open_warehouse(tmp_path)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    warehouse_file(tmp_path).write_text("hello" * 1000)
+    with pytest.raises(SchemaVersionError, match="cannot be opened as a DuckDB database"):
+        open_warehouse(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WarehouseError, match="cannot be written"), rewrite_warehouse(tmp_path / "file"):
+        pass
+
+
+def test_reads_are_read_only(root):
+    with open_warehouse(root) as warehouse, pytest.raises(duckdb.Error, match="read-only"):
+        warehouse.execute("DELETE FROM item")
+
+
+def test_python_variables_are_invisible_to_sql(root):
+    events = [1]
+    with open_warehouse(root) as warehouse, pytest.raises(duckdb.CatalogException, match="events"):
+        warehouse.execute("SELECT * FROM events")
+    assert events == [1]
+
+
+def test_the_default_moment_needs_an_event(root):
+    with open_warehouse(root) as warehouse, pytest.raises(EmptyWarehouseError, match="no events yet"):
+        newest_event(warehouse)

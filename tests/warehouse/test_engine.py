@@ -1,0 +1,71 @@
+"""The SQLAlchemy engine: reflection, pandas, typed columns, read-only."""
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+from worlds import make_warehouse
+
+from gfm_store.errors import EmptyWarehouseError
+from gfm_store.schema import INTERACTION_EVENT, ITEM, USER_PROFILE
+from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
+from gfm_store.warehouse.engine import create_engine
+
+
+@pytest.fixture
+def root(tmp_path):
+    make_warehouse(tmp_path, items=[("i1", "music")], events=[("u1", "i1", "stream", "2024-01-02 03:04:05")])
+    return tmp_path
+
+
+def test_reflection_gives_the_canonical_columns(root):
+    reflected = sa.MetaData()
+    reflected.reflect(create_engine(root))
+    assert set(reflected.tables) == {
+        "item",
+        "interaction_event",
+        "user_profile",
+        "rejected_row",
+        "ingest_run",
+        "schema_version",
+    }
+    event = reflected.tables["interaction_event"].c
+    assert isinstance(event.event_ts.type, sa.DateTime)
+    assert isinstance(event.seconds_played.type, sa.Float)
+    assert not event.user_id.nullable
+
+
+def test_the_tables_hold_the_canonical_columns(root):
+    with open_warehouse(root) as warehouse:
+        for name, schema in (("item", ITEM), ("interaction_event", INTERACTION_EVENT), ("user_profile", USER_PROFILE)):
+            table = warehouse.arrow(f"SELECT * FROM {name}")
+            assert table.select(schema.names).schema.types == schema.types, name
+
+
+def test_pandas_reads_typed_columns(root):
+    frame = pd.read_sql("SELECT event_ts, item_id FROM interaction_event", create_engine(root))
+    assert frame["event_ts"][0] == pd.Timestamp("2024-01-02 03:04:05")
+
+
+def test_values_are_bound(root):
+    with create_engine(root).connect() as connection:
+        found = connection.execute(sa.text("SELECT item_type FROM item WHERE item_id = :id"), {"id": "i1"})
+        assert found.scalar_one() == "music"
+
+
+def test_the_engine_cannot_write(root):
+    with create_engine(root).connect() as connection, pytest.raises(DBAPIError, match="read-only"):
+        connection.execute(sa.text("DELETE FROM item"))
+
+
+def test_an_engine_does_not_keep_an_ingest_out_and_sees_its_result(root):
+    engine = create_engine(root)
+    assert pd.read_sql("SELECT count(*) AS n FROM item", engine)["n"][0] == 1
+    with rewrite_warehouse(root) as writer:
+        writer.execute("INSERT INTO item (item_id, item_type) VALUES ('i2', 'music')")
+    assert pd.read_sql("SELECT count(*) AS n FROM item", engine)["n"][0] == 2
+
+
+def test_no_warehouse_is_one_clear_error(tmp_path):
+    with pytest.raises(EmptyWarehouseError):
+        create_engine(tmp_path)
