@@ -119,6 +119,7 @@ class TwoTowerConfig(_Settings):
     """The last days before `as_of` choose the number of epochs; doubled while they hold fewer than
     `min_validation_pairs`."""
     min_validation_pairs: int = Field(500, ge=1)
+    """See `validation_days`."""
     validation_users: int = Field(2_000, ge=1)
     """At most this many users are ranked per epoch."""
     popularity_windows_days: tuple[int, ...] = (1, 3, 7, 14, 30, 90)

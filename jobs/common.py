@@ -36,7 +36,7 @@ INTERRUPTED = 130
 __all__ = ["AsOfOption", "ConfigOption", "WarehouseOption", "job", "parse_as_of", "run", "warehouse_root"]
 
 
-def job(epilog: str = "") -> typer.Typer:
+def job() -> typer.Typer:
     """A typer application for one command."""
     return typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 

@@ -46,7 +46,7 @@ class Warehouse:
         """Set inside `rewrite_warehouse`: nothing has changed after all, so leave the file as it is."""
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
-        """Run one statement with `$name` parameters bound; shows progress when it takes long."""
+        """Run one statement with `$name` parameters bound."""
         log.debug("%s -- %s", sql, dict(parameters or {}))
         return self.connection.execute(sql, dict(parameters or {}))
 

@@ -27,7 +27,7 @@ def count(warehouse):
 @contextmanager
 def shell(path, code="pass"):
     """Another process that has the file open read-write."""
-    program = f"import duckdb, sys; c = duckdb.connect({str(path)!r}); {code}; print('up', flush=True); sys.stdin.read()"
+    program = f"import duckdb, sys\nc = duckdb.connect({str(path)!r})\n{code}\nprint('up', flush=True)\nsys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"up\n"
         yield process
