@@ -82,7 +82,7 @@ class HGNNConfig(_Settings):
     """Of the softmax loss."""
     num_negatives: int = Field(128, ge=1)
     """Random catalogue items per step and relation, shared by its edges."""
-    batch_size: int = Field(512, ge=2)
+    batch_size: int = Field(1024, ge=2)
     """Supervision edges per step."""
     max_epochs: int = Field(50, ge=1)
     """Upper bound; early stopping usually ends before."""

@@ -1,4 +1,7 @@
-"""Where tensors live, and the one seed."""
+"""Where tensors live, and what makes a run repeatable."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,7 +17,20 @@ def choose_device(config: Config) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def set_threads(config: Config) -> None:
-    """Give torch as many CPU threads as the settings say."""
+@contextmanager
+def training_device(config: Config) -> Iterator[torch.device]:
+    """The device to train on, with the threads that the settings ask for.
+
+    On a CPU the same seed, inputs and thread count give the same bits: torch's gathers add up their gradients
+    in a fixed order inside the block. On a GPU they may differ in the last digits.
+    """
+    device = choose_device(config)
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     if config.threads:
         torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    try:
+        yield device
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)

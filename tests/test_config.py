@@ -61,9 +61,23 @@ def test_a_fingerprint_covers_its_sections_alone():
 
 
 def test_every_setting_is_documented():
-    for section in (Config(), Config().graph, Config().text, Config().hgnn, Config().two_tower, Config().serving):
+    for section in (
+        Config(),
+        Config().graph,
+        Config().text,
+        Config().hgnn,
+        Config().two_tower,
+        Config().serving,
+    ):
         for name, field in type(section).model_fields.items():
-            obvious = name in {"learning_rate", "weight_decay", "max_epochs", "patience", "batch_size", "dropout"}
+            obvious = name in {
+                "learning_rate",
+                "weight_decay",
+                "max_epochs",
+                "patience",
+                "batch_size",
+                "dropout",
+            }
             assert field.description or obvious or name in Config.model_fields, name
 
 

@@ -49,7 +49,11 @@ def test_the_library_never_imports_its_jobs():
 
 
 def test_only_vectors_imports_lance():
-    users = {path.relative_to(ROOT / "gfm_store").parts[0] for path in FILES if imported(path) & {"lance", "lancedb"}}
+    users = {
+        path.relative_to(ROOT / "gfm_store").parts[0]
+        for path in FILES
+        if imported(path) & {"lance", "lancedb"}
+    }
     assert users == {"vectors"}
 
 

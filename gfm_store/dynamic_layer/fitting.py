@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 
 from gfm_store.config import Config
-from gfm_store.device import choose_device, set_threads
+from gfm_store.device import training_device
 from gfm_store.dynamic_layer.history import Popularity, Vocabulary, column
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
@@ -43,7 +43,6 @@ def fit_dynamic(
         item_types: types by type index, as the static layer knows them; further types are "unknown".
         vectors: (N, dim) HGNN vectors, text: (N, text_dim), by node.
     """
-    set_threads(config)
     two_tower = config.two_tower
     profile_names = [name for name in tables.history.user_feature.column_names if name != "user_index"]
     user_vocabulary = Vocabulary.from_table(
@@ -72,17 +71,18 @@ def fit_dynamic(
     )
     items = model.item_features(item_node, vectors, text)
     available = column(item_node, "is_available", torch.bool)
-    trainer = TwoTowerTrainer(
-        tables,
-        items,
-        model.profile_codes(tables.history.user_feature),
-        available,
-        sizes,
-        two_tower,
-        config.seed,
-        choose_device(config),
-    )
-    model = replace(model, towers=trainer.fit().cpu())
+    with training_device(config) as device:
+        trainer = TwoTowerTrainer(
+            tables,
+            items,
+            model.profile_codes(tables.history.user_feature),
+            available,
+            sizes,
+            two_tower,
+            config.seed,
+            device,
+        )
+        model = replace(model, towers=trainer.fit().cpu())
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,

@@ -77,6 +77,8 @@ class TwoTowerTrainer:
         self._as_of = microseconds(self.tables.history.as_of)
         self.histories = Histories.from_tables(self.tables.history)
         self.popularity = Popularity.from_table(self.tables.item_day, self.config.popularity_windows_days)
+        self._item_type = self.items.item_type
+        self._items = self.items.to(self.device)
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def fit(self) -> TwoTower:
@@ -163,15 +165,15 @@ class TwoTowerTrainer:
         days, day = ((self._as_of - 1 - pairs.moment) // DAY).unique(return_inverse=True)
         popularity = self.popularity.features(node, days).to(self.device)  # (D, J, W)
         history = self.histories.before(
-            pairs.user, pairs.n_before, pairs.moment, self.config.history_events, self.items.item_type.cpu()
+            pairs.user, pairs.n_before, pairs.moment, self.config.history_events, self._item_type
         )
         user = model.user_vectors(
-            history.to(self.device), self.items.vector, self.profile[pairs.user].to(self.device)
+            history.to(self.device), self._items.vector, self.profile[pairs.user].to(self.device)
         )
         vector, weights = user.split([self.sizes.layers[-1], self.sizes.num_windows], dim=-1)
         # Each distinct item goes through the tower once.
         distinct, position = node.unique(return_inverse=True)
-        item = model.item_tower(self.items.rows(distinct.to(self.device)))[position.to(self.device)]
+        item = model.item_tower(self._items.rows(distinct.to(self.device)))[position.to(self.device)]
         logits = vector @ item.T - log_q.to(self.device)  # (B, J)
         logits = logits + _by_day(weights, popularity, day.to(self.device))
         same = node[None, :] == pairs.node[:, None]  # the true item drawn again is no negative
@@ -198,7 +200,7 @@ class TwoTowerTrainer:
         vectors = torch.cat(
             [
                 model.item_vectors(
-                    self.items.rows(part.to(self.device)),
+                    self._items.rows(part.to(self.device)),
                     self.popularity.features(part, day)[0].to(self.device),
                 )
                 for part in items.split(16_384)
@@ -228,10 +230,10 @@ class TwoTowerTrainer:
             n_before,
             torch.full_like(users, moment),
             self.config.history_events,
-            self.items.item_type.cpu(),
+            self._item_type,
         )
         return model.user_vectors(
-            history.to(self.device), self.items.vector, self.profile[users].to(self.device)
+            history.to(self.device), self._items.vector, self.profile[users].to(self.device)
         )
 
     def _events_before(self, users: Tensor, moment: int) -> tuple[Tensor, Tensor]:

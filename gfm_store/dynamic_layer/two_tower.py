@@ -49,6 +49,17 @@ class ItemFeatures:
     genre_offsets: Tensor
     """(n,) int64."""
 
+    def to(self, device: torch.device) -> "ItemFeatures":
+        """The same on another device."""
+        return ItemFeatures(
+            self.vector.to(device),
+            self.text.to(device),
+            self.item_type.to(device),
+            self.language.to(device),
+            self.genres.to(device),
+            self.genre_offsets.to(device),
+        )
+
     def rows(self, index: Tensor) -> "ItemFeatures":
         """The features of some items; (m,) positions, which may repeat."""
         ends = torch.cat([self.genre_offsets[1:], self.genre_offsets.new_tensor([self.genres.numel()])])

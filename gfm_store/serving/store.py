@@ -1,7 +1,7 @@
 """The store that `gfm_store.open` gives: read-only, bound to one version for all its tables."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -244,9 +244,9 @@ def _as_events(
     """A request's own events as an `interaction_event` of one nameless user, and the moment after them."""
     items = [str(item) for item, _, _ in history]
     kinds = [kind for _, kind, _ in history]
-    moments = [datetime.fromisoformat(ts) if isinstance(ts, str) else ts for _, _, ts in history]
+    moments = [_as_moment(ts) for _, _, ts in history]
     unknown = sorted(
-        set(items) - set(bound.item_id.filter(pc.is_in(bound.item_id, pa.array(items))).to_pylist())
+        set(items) - set(bound.item_id.filter(pc.is_in(bound.item_id, pa.array(items, pa.string()))).to_pylist())
     )
     if unknown:
         raise UsageError(f"history holds {len(unknown)} unknown item ids: {', '.join(unknown[:5])}.")
@@ -262,6 +262,15 @@ def _as_events(
     )
     newest = max(moments, default=bound.record.as_of) + timedelta(microseconds=1)
     return events, as_of or max(newest, bound.record.as_of)
+
+
+def _as_moment(ts: datetime | str) -> datetime:
+    """UTC without a zone."""
+    try:
+        moment = datetime.fromisoformat(ts) if isinstance(ts, str) else ts
+    except ValueError:
+        raise UsageError(f"history: {ts!r} is not a moment; write 2026-01-31T06:00.") from None
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def _seen_rows(

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gfm_store.config import Config
-from gfm_store.device import choose_device, set_threads
+from gfm_store.device import training_device
 from gfm_store.static_layer.hgnn import HGNN
 from gfm_store.static_layer.sampling import HeteroGraph
 from gfm_store.static_layer.training import Epoch, HGNNTrainer
@@ -48,21 +48,20 @@ def fit_static(
         text: (N, text_dim) float32, by node.
         checkpoint: where training goes on after an interruption; None keeps nothing.
     """
-    set_threads(config)
-    device = choose_device(config)
     hetero = to_hetero_graph(graph)
     available = graph.item_node["is_available"].to_numpy(zero_copy_only=False)
-    trainer = HGNNTrainer(
-        hetero,
-        torch.from_numpy(text),
-        torch.from_numpy(available.copy()),
-        config.hgnn,
-        config.seed,
-        device,
-        checkpoint,
-    )
-    hgnn = trainer.fit()
-    vectors = hgnn.embed(torch.from_numpy(text).to(device), hetero.to(device))
+    with training_device(config) as device:
+        trainer = HGNNTrainer(
+            hetero,
+            torch.from_numpy(text),
+            torch.from_numpy(available.copy()),
+            config.hgnn,
+            config.seed,
+            device,
+            checkpoint,
+        )
+        hgnn = trainer.fit()
+        vectors = hgnn.embed(torch.from_numpy(text).to(device), hetero.to(device))
     return StaticModel(hgnn.cpu(), vectors.cpu().numpy(), trainer.epochs)
 
 

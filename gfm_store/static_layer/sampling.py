@@ -126,19 +126,25 @@ def sample_neighbours(
     relation = relation_table(graph.num_types).to(nodes.device)[
         graph.node_type[nodes[dst]], filled % graph.num_types
     ]
-    sources, positions = _positions(graph.num_nodes, nodes, neighbours)
+    sources, positions = distinct_positions(neighbours, graph.num_nodes, first=nodes)
     return sources, Block(nodes.numel(), dst, relation, positions, mask)
 
 
-def _positions(num_nodes: int, nodes: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct `nodes` then new neighbours as sources (S,), and each neighbour's position among them."""
-    seen = torch.zeros(num_nodes, dtype=torch.bool, device=nodes.device)
-    seen[neighbours.flatten()] = True
-    seen[nodes] = False
-    sources = torch.cat([nodes, seen.nonzero().squeeze(1)])
-    position = torch.empty(num_nodes, dtype=torch.int64, device=nodes.device)
-    position[sources] = torch.arange(sources.numel(), device=nodes.device)
-    return sources, position[neighbours]
+def distinct_positions(values: Tensor, bound: int, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The distinct numbers below `bound` in `values`, and where each value stands among them.
+
+    Like `Tensor.unique`, without sorting; `first` (distinct numbers) come before all others.
+    """
+    seen = torch.zeros(bound, dtype=torch.bool, device=values.device)
+    seen[values.flatten()] = True
+    if first is not None:
+        seen[first] = False
+    distinct = seen.nonzero().squeeze(1)
+    if first is not None:
+        distinct = torch.cat([first, distinct])
+    position = torch.empty(bound, dtype=torch.int64, device=values.device)
+    position[distinct] = torch.arange(distinct.numel(), device=values.device)
+    return distinct, position[values]
 
 
 def sample_blocks(

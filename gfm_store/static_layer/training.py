@@ -190,7 +190,7 @@ class HGNNTrainer:
         tensors |= {f"best.{name}": value for name, value in best_state.items()}
         for i, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
-        tensors["epochs"] = torch.tensor([[e.loss, e.validation_mrr] for e in self.epochs])
+        tensors["epochs"] = torch.tensor([[e.loss, e.validation_mrr] for e in self.epochs], dtype=torch.float64)
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
         save_file(

@@ -66,12 +66,14 @@ class Warehouse:
     def create(self, name: str, **parameters: Any) -> int:
         """Make (anew) the temporary table that a statement of the catalogue defines; its row count."""
         one = statement(name)
+        self.connection.unregister(one.name)
         with _long_statement(self.connection, one.name):
             self.execute(f"CREATE OR REPLACE TEMP TABLE {one.name} AS\n{one.text}", parameters)
         return int(self.scalar(f"SELECT count(*) FROM {one.name}"))
 
     def register(self, name: str, table: pa.Table) -> None:
         """Let an Arrow table stand in for the temporary table of that name, without copying it."""
+        self.connection.unregister(name)
         self.execute(f"DROP TABLE IF EXISTS temp.{quote(name)}")
         self.connection.register(name, table)
 

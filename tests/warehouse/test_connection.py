@@ -27,8 +27,11 @@ def count(warehouse):
 @contextmanager
 def shell(path, code="pass"):
     """Another process that has the file open read-write."""
-    program = f"import duckdb, sys\nc = duckdb.connect({str(path)!r})\n{code}\nprint('up', flush=True)\nsys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    opened = f"import duckdb, sys\nc = duckdb.connect({str(path)!r})"
+    program = f"{opened}\n{code}\nprint('up', flush=True)\nsys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout.readline() == b"up\n"
         yield process
         process.kill()
@@ -87,7 +90,10 @@ def test_a_read_write_shell_is_named(root):
 
 
 def test_what_another_program_wrote_meanwhile_is_not_lost(root):
-    with pytest.raises(WarehouseLockedError, match="changed by another program"), rewrite_warehouse(root) as writer:
+    with (
+        pytest.raises(WarehouseLockedError, match="changed by another program"),
+        rewrite_warehouse(root) as writer,
+    ):
         writer.execute(ADD_ITEM, {"id": "ours"})
         with duckdb.connect(str(warehouse_file(root))) as theirs:
             theirs.execute(ADD_ITEM, {"id": "theirs"})
@@ -96,7 +102,9 @@ def test_what_another_program_wrote_meanwhile_is_not_lost(root):
 
 
 def test_what_a_killed_shell_had_committed_is_kept(root):
-    with shell(warehouse_file(root), "c.execute(\"INSERT INTO item (item_id, item_type) VALUES ('wal', 'x')\")"):
+    with shell(
+        warehouse_file(root), "c.execute(\"INSERT INTO item (item_id, item_type) VALUES ('wal', 'x')\")"
+    ):
         pass
     assert (root / "gfm.duckdb.wal").exists()
     with rewrite_warehouse(root) as writer:

@@ -1,5 +1,7 @@
 """The SQLAlchemy engine: reflection, pandas, typed columns, read-only."""
 
+from datetime import datetime
+
 import pandas as pd
 import pytest
 import sqlalchemy as sa
@@ -14,7 +16,11 @@ from gfm_store.warehouse.engine import create_engine
 
 @pytest.fixture
 def root(tmp_path):
-    make_warehouse(tmp_path, items=[("i1", "music")], events=[("u1", "i1", "stream", "2024-01-02 03:04:05")])
+    make_warehouse(
+        tmp_path,
+        [{"item_id": "i1", "item_type": "music"}],
+        [("u1", "i1", "stream", datetime(2024, 1, 2, 3, 4, 5))],
+    )
     return tmp_path
 
 
@@ -37,7 +43,11 @@ def test_reflection_gives_the_canonical_columns(root):
 
 def test_the_tables_hold_the_canonical_columns(root):
     with open_warehouse(root) as warehouse:
-        for name, schema in (("item", ITEM), ("interaction_event", INTERACTION_EVENT), ("user_profile", USER_PROFILE)):
+        for name, schema in (
+            ("item", ITEM),
+            ("interaction_event", INTERACTION_EVENT),
+            ("user_profile", USER_PROFILE),
+        ):
             table = warehouse.arrow(f"SELECT * FROM {name}")
             assert table.select(schema.names).schema.types == schema.types, name
 

@@ -1,0 +1,142 @@
+"""Jobs as a person meets them: exit codes, one clear message, --help with examples."""
+
+import csv
+import importlib
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from gfm_store.warehouse.connection import rewrite_warehouse
+
+JOBS = sorted(
+    {path.stem for path in (Path(__file__).parents[2] / "jobs").glob("*.py")} - {"__init__", "common"}
+)
+
+
+def run(name, *argv):
+    return importlib.import_module(f"jobs.{name}").main([str(part) for part in argv])
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_help_has_examples(name, capsys):
+    assert run(name, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "Examples" in shown
+    assert f"python -m jobs.{name}" in shown
+    assert "--warehouse" in shown
+    assert "--config" in shown
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_an_unknown_option_is_bad_usage(name, capsys):
+    assert run(name, "--nonsense") == 2
+    assert "No such option: --nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["refresh_static", "refresh_dynamic", "recommend", "evaluate"])
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--warehouse", "nowhere"], "nowhere holds no warehouse"),
+        (["--config", "nowhere.toml"], "nowhere.toml: no such configuration file"),
+        (["--as-of", "yesterday"], "--as-of 'yesterday' is not a moment"),
+    ],
+)
+def test_bad_input_is_one_message_and_no_traceback(name, argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "--warehouse" not in argv:
+        with rewrite_warehouse(tmp_path / "warehouse"):
+            pass
+    who = ["--user", "u"] if name == "recommend" else []
+    if name == "recommend" and "--as-of" in argv:
+        return  # needs a published version to get that far; see below
+    assert run(name, *who, *argv) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--user", "u", "-k", 0], "k is 0; it must be at least 1"),
+        (
+            ["--user", "u", "--item-type", "film"],
+            "unknown item type 'film'; there are: audiobook, music, podcast",
+        ),
+        (["--user", "u", "--as-of", "soon"], "--as-of 'soon' is not a moment"),
+        (["--user", "u", "--as-of", "2000-01-01"], "No kept version is from 2000-01-01 00:00 or before"),
+        (["--user", "u", "--out", "lists.xlsx"], "the ending must be .parquet or .csv"),
+        (["--user", "u", "--out", "no/folder/lists.csv"], "cannot be written"),
+        (["--users", "nowhere.txt"], "cannot be read"),
+        ([], "Say who: one of --user ID, --users FILE and --all."),
+        (["--user", "u", "--all"], "Say who"),
+    ],
+)
+def test_recommend_says_what_is_wrong(published, argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("recommend", "--warehouse", published, *argv) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_published_yet(tmp_path, capsys):
+    with rewrite_warehouse(tmp_path) as warehouse:
+        warehouse.execute("INSERT INTO item (item_id, item_type) VALUES ('a', 'music')")
+    assert run("recommend", "--warehouse", tmp_path, "--user", "u") == 2
+    assert f"python -m jobs.refresh_dynamic --warehouse {tmp_path}" in capsys.readouterr().err
+
+
+def test_recommend_prints_a_table(published, capsys):
+    assert run("recommend", "--warehouse", published, "--user", "nobody", "-k", 2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        "user_id",
+        "rank",
+        "item_id",
+        "item_type",
+        "score",
+        "source",
+        "embedding_version",
+    ]
+    assert [line.split()[:2] for line in lines[1:3]] == [["nobody", "1"], ["nobody", "2"]]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_recommend_writes_files(published, tmp_path, ending, capsys):
+    users = tmp_path / "users.txt"
+    users.write_text("user-066\n\nnobody\n", encoding="utf-8")
+    out = tmp_path / f"lists.{ending}"
+    assert run("recommend", "--warehouse", published, "--users", users, "-k", 3, "--out", out) == 0
+    rows = (
+        pq.read_table(out).to_pylist()
+        if ending == "parquet"
+        else list(csv.DictReader(out.open(encoding="utf-8")))
+    )
+    assert [row["user_id"] for row in rows] == ["user-066"] * 3 + ["nobody"] * 3
+    assert [int(row["rank"]) for row in rows] == [1, 2, 3] * 2
+    assert "6 rows for 2 users" in capsys.readouterr().out
+
+
+def test_all_users(published, tmp_path):
+    out = tmp_path / "lists.parquet"
+    assert run("recommend", "--warehouse", published, "--all", "-k", 1, "--out", out) == 0
+    users = pq.read_table(out)["user_id"].to_pylist()
+    assert len(users) == len(set(users)) > 250
+
+
+def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
+    settings = tmp_path / "gfm.toml"
+    settings.write_text(
+        "threads = 2\nseed = 3\n[text]\nmax_tokens = 32\n"
+        "[hgnn]\nhidden_dim = 16\nfanout = [3]\nmax_epochs = 1\n[two_tower]\nlayers = [16]\nmax_epochs = 1\n",
+        encoding="utf-8",
+    )
+    assert run("refresh_static", "--warehouse", world, "--config", settings) == 0
+    assert "Static version s-" in capsys.readouterr().out
+    assert run("refresh_dynamic", "--warehouse", world, "--config", settings) == 0
+    shown = capsys.readouterr().out
+    assert "Published d-" in shown
+    assert f"python -m jobs.recommend --warehouse {world}" in shown

@@ -1,0 +1,240 @@
+"""The two refreshes: versions named by their inputs, nothing from the future, readers undisturbed."""
+
+import json
+import shutil
+from datetime import datetime, timedelta
+
+import lancedb
+import numpy as np
+import pytest
+
+import gfm_store
+from gfm_store import progress
+from gfm_store.config import Config
+from gfm_store.errors import EmptyWarehouseError, GateError, SchemaVersionError, UsageError
+from gfm_store.lifecycle import refresh
+from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval
+from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
+from gfm_store.vectors.static_version import current_static
+from gfm_store.vectors.version import DynamicRecord, StaticRecord
+from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
+
+
+def table(root, name):
+    return lancedb.connect(str(root / "vectors")).open_table(name).to_arrow()
+
+
+def vectors(root, name):
+    return np.stack(table(root, name)["vector"].to_pylist())
+
+
+def execute(root, sql, **parameters):
+    with rewrite_warehouse(root) as warehouse:
+        warehouse.execute(sql, parameters)
+
+
+def newest(root):
+    with open_warehouse(root) as warehouse:
+        return newest_event(warehouse)
+
+
+def test_the_contract_s_columns(published):
+    assert table(published, "retrieval").column_names == [
+        "item_id",
+        "item_type",
+        "vector",
+        "language",
+        "published_at",
+        "popularity",
+        "embedding_version",
+    ]
+    assert table(published, "user_vector").column_names == ["user_id", "vector", "as_of", "embedding_version"]
+    assert table(published, "item_embedding").column_names[:5] == [
+        "item_id",
+        "item_type",
+        "vector",
+        "text_vector",
+        "embedding_version",
+    ]
+    edges = table(published, "co_interaction_edge")
+    assert edges.column_names == ["src_item_id", "src_type", "dst_item_id", "dst_type", "n_users", "weight"]
+    pairs = set(zip(edges["src_item_id"].to_pylist(), edges["dst_item_id"].to_pylist(), strict=True))
+    assert pairs == {(dst, src) for src, dst in pairs}
+
+
+def test_all_retrieval_rows_have_the_same_norm(published):
+    norms = np.linalg.norm(vectors(published, "retrieval"), axis=1)
+    assert np.ptp(norms) < 1e-4 * norms.max()
+
+
+def test_the_same_inputs_are_not_built_again(world, quick):
+    before = table(world, "retrieval")
+    said = []
+    with progress.reporting(
+        type("Notes", (progress.SilentReporter,), {"say": lambda self, text: said.append(text)})()
+    ):
+        static = refresh_static(world, quick)
+        dynamic = refresh_dynamic(world, quick)
+    assert static == current_static(world)
+    assert dynamic.version == before["embedding_version"][0].as_py()
+    assert [text.split(" was ")[1] for text in said] == [
+        "built from the same inputs before; nothing to do.",
+        "built from the same inputs and is published; nothing to do.",
+    ]
+
+
+def test_the_same_inputs_give_the_same_version_and_vectors(world, published, quick):
+    for folder in ("static", "dynamic", "publications", "vectors"):
+        path = world / folder
+        path.unlink() if path.is_symlink() else shutil.rmtree(path)
+    refresh_dynamic(world, quick)
+    assert table(world, "retrieval").equals(table(published, "retrieval"))
+    assert table(world, "user_vector").equals(table(published, "user_vector"))
+
+
+def test_another_setting_is_another_version(world, quick):
+    other = Config.model_validate(quick.model_dump() | {"seed": 1})
+    assert refresh_dynamic(world, other).version != refresh_dynamic(world, quick).version
+
+
+def test_events_at_or_after_the_moment_change_nothing(world, quick):
+    as_of = newest(world) - timedelta(days=10)
+    refresh_static(world, quick, as_of)
+    first = refresh_dynamic(world, quick, as_of)
+    before = table(world, "retrieval")
+    execute(
+        world,
+        "INSERT INTO interaction_event "
+        "SELECT user_id, item_id, 'stream', $ts, NULL, 9 FROM interaction_event LIMIT 500",
+        ts=as_of,
+    )
+    assert refresh_dynamic(world, quick, as_of).version == first.version
+    execute(world, "DELETE FROM interaction_event WHERE event_ts >= $ts", ts=as_of)
+    second = refresh_static(world, quick, as_of), refresh_dynamic(world, quick, as_of)
+    # Items that never had an event are available at any moment: with the future gone, items from after the
+    # moment without a known date look like that. They alone may differ.
+    after = table(world, "retrieval")
+    assert set(before["item_id"].to_pylist()) <= set(after["item_id"].to_pylist())
+    assert second[1].as_of == as_of
+
+
+def test_a_static_version_stays_unseen_until_a_dynamic_one_is_published(world, quick):
+    before = table(world, "item_embedding")
+    static = refresh_static(world, quick, newest(world) - timedelta(days=1))
+    assert current_static(world).version == static.version
+    assert table(world, "item_embedding").equals(before)
+
+
+def test_a_static_version_from_the_future_is_refused(world, quick):
+    before = table(world, "retrieval")
+    with pytest.raises(
+        UsageError, match=r"has seen events after .* Run `python -m jobs\.refresh_static --as-of"
+    ):
+        refresh_dynamic(world, quick, newest(world) - timedelta(days=5))
+    assert table(world, "retrieval").equals(before)
+
+
+def test_items_of_a_new_type_enter_by_their_text(world, quick):
+    execute(
+        world,
+        "INSERT INTO item (item_id, item_type, title) "
+        "VALUES ('film-1', 'film', 'Wolves and oaks'), ('film-2', 'film', NULL)",
+    )
+    refresh_dynamic(world, quick)
+    rows = {row["item_id"]: row for row in table(world, "retrieval").to_pylist()}
+    assert rows["film-1"]["item_type"] == rows["film-2"]["item_type"] == "film"
+    assert rows["film-1"]["vector"] != rows["film-2"]["vector"]
+    with gfm_store.open(world) as store:
+        lists = store.recommend(history=[("film-1", "stream", newest(world))], k=3, item_type="film")
+        assert lists["item_id"].to_pylist() == ["film-2"]
+
+
+def test_what_is_withdrawn_or_not_yet_published_is_not_in_retrieval(world, quick):
+    items = table(world, "retrieval")["item_id"].to_pylist()[:2]
+    execute(world, "UPDATE item SET withdrawn_at = TIMESTAMP '2026-01-01' WHERE item_id = $id", id=items[0])
+    execute(world, "UPDATE item SET published_at = TIMESTAMP '2100-01-01' WHERE item_id = $id", id=items[1])
+    refresh_dynamic(world, quick)
+    assert not set(items) & set(table(world, "retrieval")["item_id"].to_pylist())
+
+
+def test_before_the_first_event(world, quick):
+    for job in (refresh_static, refresh_dynamic):
+        with pytest.raises(
+            EmptyWarehouseError, match="holds no event before 2000-01-01 00:00; the first is at 2026"
+        ):
+            job(world, quick, datetime(2000, 1, 1))
+
+
+def test_an_empty_warehouse(tmp_path, quick):
+    for job in (refresh_static, refresh_dynamic):
+        with pytest.raises(EmptyWarehouseError, match="holds no warehouse"):
+            job(tmp_path, quick)
+    with rewrite_warehouse(tmp_path):
+        pass
+    for job in (refresh_static, refresh_dynamic):
+        with pytest.raises(EmptyWarehouseError, match="holds no events yet"):
+            job(tmp_path, quick)
+
+
+def test_a_warehouse_of_a_newer_schema(world, quick):
+    execute(world, "UPDATE schema_version SET version = 7")
+    before = sorted((path, path.stat().st_mtime_ns) for path in world.rglob("*"))
+    with pytest.raises(SchemaVersionError, match="schema version 7"):
+        refresh_dynamic(world, quick)
+    assert sorted((path, path.stat().st_mtime_ns) for path in world.rglob("*")) == before
+
+
+def test_weights_and_records_go_with_their_versions(world, quick):
+    config = Config.model_validate(quick.model_dump() | {"serving": {"keep_versions": 2}})
+    made = []
+    for days in (3, 2, 1):
+        as_of = newest(world) - timedelta(days=days)
+        refresh_static(world, config, as_of)
+        made.append(refresh_dynamic(world, config, as_of).version)
+    assert {path.name for path in (world / "dynamic").iterdir()} == set(made[1:])
+    parents = {DynamicRecord.read(world / "dynamic" / version).static_version for version in made[1:]}
+    static = {path.name for path in (world / "static").iterdir() if not path.is_symlink()}
+    assert static == parents
+    with gfm_store.open(world) as store:
+        lists = store.recommend("nobody", k=1, as_of=newest(world) - timedelta(days=2))
+        assert lists["embedding_version"].to_pylist() == [made[1]]
+
+
+def test_records_are_readable(published):
+    static = current_static(published)
+    assert static.item_types == ["audiobook", "music", "podcast"]
+    assert json.loads((published / "static" / static.version / "record.json").read_text()) == json.loads(
+        static.model_dump_json()
+    )
+    assert StaticRecord.read(published / "static" / static.version) == static
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda v: np.where(np.arange(len(v))[:, None] == 0, np.nan, v), "NaN"),
+        (lambda v: v * np.linspace(1, 2, len(v))[:, None], "norm"),
+    ],
+)
+def test_a_gate_refuses_broken_vectors(published, broken, message):
+    from gfm_store.vectors.arrow import to_arrow
+
+    for name, check in (("retrieval", check_retrieval), ("item_embedding", check_item_embedding)):
+        rows = table(published, name)
+        column = rows.schema.get_field_index("vector")
+        wrong = rows.set_column(column, "vector", to_arrow(broken(vectors(published, name))))
+        with pytest.raises(GateError, match=f"Not published: .*({message}|unit length)"):
+            check(wrong)
+
+
+def test_a_refused_version_is_not_published(world, quick, monkeypatch):
+    before = table(world, "retrieval")
+
+    def refuse(*tables):
+        raise GateError("Not published: for the test.")
+
+    monkeypatch.setattr(refresh, "check_retrieval", refuse)
+    other = Config.model_validate(quick.model_dump() | {"seed": 2})
+    with pytest.raises(GateError):
+        refresh_dynamic(world, other)
+    assert table(world, "retrieval").equals(before)
