@@ -86,6 +86,9 @@ class TwoTowerTrainer:
         validation_days = self._validation_days()
         held = self._pairs.moment >= self._as_of - validation_days * DAY
         epochs = self.config.max_epochs
+        if not len(self._pairs):
+            progress.say("Two-tower: there are no streams to learn from; its vectors are those of chance.")
+            return self._new_model()[0].eval()
         if held.any() and not held.all():
             epochs = self._search(
                 self._pairs.rows((~held).nonzero()[:, 0]),
@@ -154,13 +157,15 @@ class TwoTowerTrainer:
         """Softmax of the true item against all candidates of the step, corrected for how they were drawn.
 
         A candidate j is in the step in-batch, with its share f_j of all pairs, or drawn uniformly from the
-        catalogue: q_j = (B f_j + M / N) / (B + M), and log q_j is subtracted from its score.
+        catalogue (M draws from N): it is expected B f_j + M / N times, and the logarithm of that is subtracted
+        from its score (logQ). The true item is there for certain, so its own score is not corrected.
         """
         pool = self.candidates.nonzero()[:, 0]
         drawn = pool[torch.randint(pool.numel(), (self.config.num_negatives,), generator=self._generator)]
         node = torch.cat([pairs.node, drawn])  # (J,)
         uniform = self.candidates[node].double() * drawn.numel() / pool.numel()
-        log_q = ((len(pairs) * frequency[node] + uniform) / node.numel()).log().float()
+        log_q = (len(pairs) * frequency[node] + uniform).log().float().repeat(len(pairs), 1)  # (B, J)
+        log_q.fill_diagonal_(0.0)
         # Days begin at `as_of` and go backwards; a pair sees the popularity of the days before its own.
         days, day = ((self._as_of - 1 - pairs.moment) // DAY).unique(return_inverse=True)
         popularity = self.popularity.features(node, days).to(self.device)  # (D, J, W)
@@ -177,7 +182,7 @@ class TwoTowerTrainer:
         logits = vector @ item.T - log_q.to(self.device)  # (B, J)
         logits = logits + _by_day(weights, popularity, day.to(self.device))
         same = node[None, :] == pairs.node[:, None]  # the true item drawn again is no negative
-        same[torch.arange(len(pairs)), torch.arange(len(pairs))] = False
+        same.fill_diagonal_(False)
         logits = logits.masked_fill(same.to(self.device), -torch.inf)
         return torch.nn.functional.cross_entropy(logits, torch.arange(len(pairs), device=self.device))
 
@@ -213,7 +218,7 @@ class TwoTowerTrainer:
         for part in users.split(RANKED_AT_ONCE):
             user = self._user_vectors_at(model, part, moment)
             scores = user @ vectors.T
-            seen_user, seen_item = self._events_before(part, moment)
+            seen_user, seen_item = self._events_before(part, moment, strong_only=True)
             column = column_of[seen_item]
             scores[seen_user[column >= 0], column[column >= 0]] = -torch.inf
             top = scores.topk(min(10, items.numel()), dim=1).indices.cpu()
@@ -236,7 +241,7 @@ class TwoTowerTrainer:
             history.to(self.device), self._items.vector, self.profile[users].to(self.device)
         )
 
-    def _events_before(self, users: Tensor, moment: int) -> tuple[Tensor, Tensor]:
+    def _events_before(self, users: Tensor, moment: int, strong_only: bool = False) -> tuple[Tensor, Tensor]:
         """Position in `users` and node of each of their events before a moment."""
         start, length = self.histories.user_ptr[users], self.histories.user_ptr.diff()[users]
         row = torch.repeat_interleave(torch.arange(users.numel()), length)
@@ -244,6 +249,8 @@ class TwoTowerTrainer:
             start - (length.cumsum(0) - length), length
         )
         early = self.histories.event_ts[place] < moment
+        if strong_only:
+            early &= self.histories.signal[place] == 0
         return row[early], self.histories.node[place[early]].long()
 
 

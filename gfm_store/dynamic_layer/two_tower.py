@@ -125,11 +125,10 @@ class UserTower(nn.Module):
         )
         width = self.num_slots * (sizes.dim + 1) + len(self.names) * sizes.categorical_dim
         self.layers = _fully_connected(width, sizes.layers, sizes.dropout)
-        self.popularity = nn.Sequential(
-            nn.Linear(self.num_slots + len(self.names) * sizes.categorical_dim, 32),
-            nn.ReLU(),
-            nn.Linear(32, sizes.num_windows),
-        )
+        self.popularity: nn.Module | None = None
+        if sizes.num_windows:
+            known = self.num_slots + len(self.names) * sizes.categorical_dim
+            self.popularity = nn.Sequential(nn.Linear(known, 32), nn.ReLU(), nn.Linear(32, sizes.num_windows))
 
     def forward(self, history: HistoryBatch, item_vector: Tensor, profile: Tensor) -> tuple[Tensor, Tensor]:
         """User vectors (B, layers[-1]) and popularity weights (B, W).
@@ -147,7 +146,8 @@ class UserTower(nn.Module):
         known = [embed(profile[:, i]) for i, embed in enumerate(self.profile)]
         state = torch.cat([count.log1p(), *known], dim=-1)
         vector = self.layers(torch.cat([mean.flatten(1), state], dim=-1))
-        return functional.normalize(vector, dim=-1), self.popularity(state)
+        weights = self.popularity(state) if self.popularity is not None else state[:, :0]
+        return functional.normalize(vector, dim=-1), weights
 
 
 class TwoTower(nn.Module):

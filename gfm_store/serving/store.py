@@ -91,7 +91,9 @@ class Store:
         """
         if (users is None) == (history is None):
             raise UsageError("recommend needs either users or history.")
-        ids = pa.array([users] if isinstance(users, str) else (users if users is not None else []), pa.string())
+        ids = pa.array(
+            [users] if isinstance(users, str) else (users if users is not None else []), pa.string()
+        )
         blocks = list(self.recommend_blocks(ids, k, item_type, history, include_seen, as_of))
         return pa.concat_tables(blocks) if blocks else RECOMMENDATION.empty_table()
 
@@ -246,7 +248,8 @@ def _as_events(
     kinds = [kind for _, kind, _ in history]
     moments = [_as_moment(ts) for _, _, ts in history]
     unknown = sorted(
-        set(items) - set(bound.item_id.filter(pc.is_in(bound.item_id, pa.array(items, pa.string()))).to_pylist())
+        set(items)
+        - set(bound.item_id.filter(pc.is_in(bound.item_id, pa.array(items, pa.string()))).to_pylist())
     )
     if unknown:
         raise UsageError(f"history holds {len(unknown)} unknown item ids: {', '.join(unknown[:5])}.")

@@ -76,7 +76,9 @@ def _max_pool(message: Tensor, position: Tensor, mask: Tensor) -> Tensor:
     """
     with torch.no_grad():
         # Neighbour by neighbour: never a (rows, fanout, dim) block, and several times faster than argmax.
-        padded = torch.cat([message, message.new_full((1, message.shape[1]), -1.0)])  # what is masked never wins
+        padded = torch.cat(
+            [message, message.new_full((1, message.shape[1]), -1.0)]
+        )  # what is masked never wins
         allowed = torch.where(mask, position, message.shape[0])
         best = padded[allowed[:, 0]]
         place = torch.zeros_like(best, dtype=torch.int16)

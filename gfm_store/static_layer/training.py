@@ -101,22 +101,24 @@ class HGNNTrainer:
         with progress.task("HGNN", self.config.max_epochs * steps, "steps") as task:
             task.advance(first * steps)
             for _ in range(first, self.config.max_epochs):
-                if self._stale(best):
+                if self._stale():
                     break
                 self._generator.manual_seed(self.seed + 1 + len(self.epochs))
                 loss = sum(self._step(edges) for edges in _advancing(self._sampler, task)) / steps
                 self.epochs.append(Epoch(loss, self._validate()))
-                if self.epochs[-1].validation_mrr > best:
+                if self.epochs[-1].validation_mrr > best or not self._validation.shape[1]:
                     best, best_state = self.epochs[-1].validation_mrr, copy.deepcopy(self.model.state_dict())
                 task.note(f"loss {loss:.3f}, held-out MRR {self.epochs[-1].validation_mrr:.3f}")
                 self._save(best_state)
         self.model.load_state_dict(best_state)
         return self.model.eval()
 
-    def _stale(self, best: float) -> bool:
-        """Has the validation not improved for `patience` epochs?"""
-        recent = [epoch.validation_mrr for epoch in self.epochs[-self.config.patience :]]
-        return len(self.epochs) > self.config.patience and max(recent) < best
+    def _stale(self) -> bool:
+        """Have `patience` epochs passed since the best one? Never where nothing was held out."""
+        if not self.epochs or not self._validation.shape[1]:
+            return False
+        mrr = [epoch.validation_mrr for epoch in self.epochs]
+        return len(mrr) - 1 - mrr.index(max(mrr)) >= self.config.patience
 
     def _step(self, edges: Tensor) -> float:
         edges = edges.to(self.device)
@@ -190,7 +192,9 @@ class HGNNTrainer:
         tensors |= {f"best.{name}": value for name, value in best_state.items()}
         for i, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
-        tensors["epochs"] = torch.tensor([[e.loss, e.validation_mrr] for e in self.epochs], dtype=torch.float64)
+        tensors["epochs"] = torch.tensor(
+            [[e.loss, e.validation_mrr] for e in self.epochs], dtype=torch.float64
+        )
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
         save_file(

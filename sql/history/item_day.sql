@@ -3,7 +3,7 @@
 -- in: item_node, interaction_event.
 SELECT
     item_node.node,
-    CAST(date_diff('second', interaction_event.event_ts, $as_of) // 86400 AS INTEGER) AS days_ago,
+    CAST((date_diff('microsecond', interaction_event.event_ts, $as_of) - 1) // 86400000000 AS INTEGER) AS days_ago,
     count(*) AS n_streams
 FROM interaction_event
 JOIN item_node ON item_node.item_id = interaction_event.item_id

@@ -1,0 +1,314 @@
+"""sql/history: rows in, rows out; and how far back `read_training` reads where data is thin."""
+
+from datetime import timedelta
+
+import pyarrow as pa
+import pytest
+from worlds import AS_OF, Recorder, add_events, ago, catalogue, make_warehouse, stream
+
+from gfm_store import progress
+from gfm_store.config import TwoTowerConfig
+from gfm_store.warehouse.catalogue import statement
+from gfm_store.warehouse.connection import open_warehouse
+from gfm_store.warehouse.history import read_histories, read_seen, read_training, read_withdrawn
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+def rows(root, *statements, as_of=AS_OF, **parameters):
+    """Rows of the last statement; those before it make the tables that it reads. Each takes what it asks for."""
+    parameters["as_of"] = as_of
+    with open_warehouse(root) as warehouse:
+        for name in ("graph/item_node", "history/user_node", *statements[:-1]):
+            warehouse.create(name, **{key: parameters[key] for key in statement(name).parameters})
+        asked = {key: parameters[key] for key in statement(statements[-1]).parameters}
+        return [tuple(row.values()) for row in warehouse.select(statements[-1], **asked).to_pylist()]
+
+
+def test_users_with_an_event_before_the_moment_are_numbered_by_id(tmp_path):
+    events = [("w", "p1", "skip", ago(1)), stream("u", "p1", 2), stream("v", "p1", 0), stream("u", "p1", 3)]
+    make_warehouse(tmp_path, catalogue("p1"), events, [{"user_id": "nobody"}])
+    assert rows(tmp_path, "history/user_node") == [(0, "u"), (1, "w")]
+
+
+def test_events_carry_their_signal(tmp_path):
+    kinds = {"stream": 0, "follow": 1, "preview": 1, "intent_to_pay": 1, "skip": 2}
+    events = [("u", "p1", kind, ago(10 - i)) for i, kind in enumerate(kinds)]
+    make_warehouse(tmp_path, catalogue("p1"), events)
+    found = rows(tmp_path, "history/user_event", history_start=ago(90))
+    assert [signal for _, _, signal, _, _ in found] == list(kinds.values())
+
+
+def test_events_before_count_strictly_earlier_ones_of_the_window(tmp_path):
+    days = {"p1": 95, "p2": 90, "p3": 40, "p4": 40, "p5": 3}
+    events = [stream("u", item, day) for item, day in days.items()] + [stream("v", "p1", 50)]
+    make_warehouse(tmp_path, catalogue(*days), [*events, stream("u", "p1", 0)])
+    found = rows(tmp_path, "history/user_event", history_start=ago(90))
+    assert [(user, node, n_before) for user, node, _, _, n_before in found] == [
+        (0, 1, 0),  # p1 lies before the window; the window's start is in it
+        (0, 2, 1),
+        (0, 3, 1),  # at the same moment as p3
+        (0, 4, 3),
+        (1, 0, 0),
+    ]
+
+
+def pairs(root, train_start):
+    return rows(
+        root,
+        "history/user_event",
+        "history/training_pair",
+        history_start=train_start - timedelta(days=90),
+        train_start=train_start,
+    )
+
+
+def test_training_pairs_are_first_streams_inside_the_window(tmp_path):
+    events = [
+        stream("u", "p1", 40),  # first stream before the window: no pair, nor is its repetition
+        stream("u", "p1", 5),
+        ("u", "p2", "preview", ago(9)),
+        stream("u", "p2", 8),
+        stream("u", "p2", 7),
+        ("u", "p3", "follow", ago(6)),  # never streamed
+        stream("v", "p4", 30),  # at the window's start
+        ("v", "p5", "stream", ago(30) - MICROSECOND),
+        stream("v", "p3", 0),  # at the moment: the future
+    ]
+    make_warehouse(tmp_path, catalogue("p1", "p2", "p3", "p4", "p5"), events)
+    assert pairs(tmp_path, ago(30)) == [(1, 3, ago(30), 1), (0, 1, ago(8), 2)]
+
+
+def test_a_stream_and_a_preview_at_one_moment_make_one_pair(tmp_path):
+    events = [("u", "p1", kind, ago(3)) for kind in ("preview", "stream", "skip")]
+    make_warehouse(tmp_path, catalogue("p1"), events)
+    assert pairs(tmp_path, ago(30)) == [(0, 0, ago(3), 0)]
+
+
+def test_day_zero_is_the_last_24_hours(tmp_path):
+    moments = [ago(seconds=1), AS_OF - MICROSECOND, ago(0.5), ago(1) + MICROSECOND, ago(2.5), ago(2.6)]
+    events = [("u", "p1", "stream", moment) for moment in [*moments, AS_OF]]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), [*events, ("u", "p2", "skip", ago(1))])
+    assert rows(tmp_path, "history/item_day") == [(0, 0, 4), (0, 2, 2)]
+
+
+@pytest.mark.parametrize("as_of", [AS_OF, AS_OF + MICROSECOND, AS_OF + timedelta(seconds=0.5)])
+@pytest.mark.parametrize("offset", [timedelta(0), MICROSECOND, -MICROSECOND, timedelta(seconds=0.4)])
+def test_days_are_whole_spans_that_end_just_before_the_moment(tmp_path, as_of, offset):
+    """The same days as in training, where a pair sees the popularity of the days before its own."""
+    moment = as_of - timedelta(days=2) + offset
+    make_warehouse(tmp_path, catalogue("p1"), [("u", "p1", "stream", moment)])
+    expected = (as_of - moment - MICROSECOND) // timedelta(days=1)
+    assert rows(tmp_path, "history/item_day", as_of=as_of) == [(0, expected, 1)]
+
+
+def test_seen_is_what_was_streamed(tmp_path):
+    events = [stream("u", "p1", 400), stream("u", "p1", 3), stream("v", "p2", 2), stream("v", "p1", 0)]
+    events += [("u", "p2", "follow", ago(1)), ("u", "p2", "skip", ago(1))]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events)
+    assert rows(tmp_path, "history/seen_item") == [(0, 0), (1, 1)]
+    assert rows(tmp_path, "history/user_item") == [(0, 0, ago(3)), (1, 1, ago(2))]
+
+
+def targets(root, horizon_days=14):
+    return rows(root, "history/hold_out_target", horizon_end=AS_OF + timedelta(days=horizon_days))
+
+
+def test_targets_are_newly_streamed_in_the_horizon(tmp_path):
+    events = [stream("x", item, 50) for item in ("p1", "p2", "p3", "p4")]
+    events += [
+        stream("u", "p1", 60),
+        stream("u", "p1", -1),  # streamed before the cut: not new
+        ("u", "p2", "preview", ago(3)),  # a preview is no stream
+        stream("u", "p2", -2),
+        stream("u", "p2", -3),
+        stream("u", "p3", 0),  # at the cut: in
+        stream("u", "p4", -14),  # at the horizon's end: out
+        ("v", "p4", "stream", ago(-14) - MICROSECOND),
+        ("v", "p1", "follow", ago(-1)),
+    ]
+    make_warehouse(tmp_path, catalogue("p1", "p2", "p3", "p4"), events)
+    assert targets(tmp_path) == [
+        ("u", "p3", 2, True, 1),
+        ("u", "p2", 1, True, 2),
+        ("v", "p4", 3, True, 1),
+    ]
+
+
+def test_cold_targets_have_places_of_their_own(tmp_path):
+    items = catalogue("p1", "p2", "p3") + catalogue("p4", published_at=ago(9))
+    events = [stream("x", "p1", 5), stream("x", "p3", 5)]
+    events += [stream("u", item, -day) for day, item in enumerate(["p2", "p1", "p4", "p3"], start=1)]
+    make_warehouse(tmp_path, items, events)
+    assert set(targets(tmp_path)) == {
+        ("u", "p2", None, False, 1),  # not known at the cut
+        ("u", "p4", 2, False, 2),  # known by its publication, but without an event
+        ("u", "p1", 0, True, 1),
+        ("u", "p3", 1, True, 2),
+    }
+
+
+def test_every_profile_column_is_a_feature(tmp_path):
+    users = [{"user_id": "v", "country": "SE", "plan": "free"}, {"user_id": "gone", "country": "NO"}]
+    make_warehouse(tmp_path, catalogue("p1"), [stream("u", "p1", 1), stream("v", "p1", 1)], users)
+    with open_warehouse(tmp_path) as warehouse:
+        warehouse.create("history/user_node", as_of=AS_OF)
+        assert warehouse.select("history/user_feature").to_pylist() == [
+            {"user_index": 0, "country": None, "age_band": None, "plan": None},
+            {"user_index": 1, "country": "SE", "age_band": None, "plan": "free"},
+        ]
+
+
+def test_withdrawn_items_are_those_withdrawn_by_the_moment(tmp_path):
+    items = catalogue("p1") + catalogue("p2", withdrawn_at=AS_OF) + catalogue("p3", withdrawn_at=ago(-1))
+    make_warehouse(tmp_path, items, [stream("u", "p1", 1)])
+    assert rows(tmp_path, "history/withdrawn_item") == [(1,)]
+
+
+def test_seen_and_withdrawn_come_as_arrays(tmp_path):
+    items = catalogue("p1") + catalogue("p2", withdrawn_at=ago(1))
+    make_warehouse(tmp_path, items, [stream("u", "p1", 1), stream("v", "p2", 2)])
+    with open_warehouse(tmp_path) as warehouse:
+        read_histories(warehouse, pa.array(["v", "stranger"]), pa.array(["p1", "p2"]), AS_OF, 90)
+        user, node = read_seen(warehouse, AS_OF)
+        assert (user.tolist(), node.tolist()) == ([0], [1])
+        assert read_withdrawn(warehouse, AS_OF).tolist() == [1]
+
+
+def test_histories_of_given_users_follow_the_given_order(tmp_path):
+    events = [stream("u", "p1", 5), stream("u", "p2", 95), stream("v", "p2", 2), ("v", "p1", "skip", ago(1))]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events, [{"user_id": "v", "country": "SE"}])
+    with open_warehouse(tmp_path) as warehouse:
+        tables = read_histories(
+            warehouse, pa.array(["v", "stranger", "u"]), pa.array(["p2", "p1"]), AS_OF, 90
+        )
+    assert [tuple(row.values()) for row in tables.user_event.to_pylist()] == [
+        (0, 0, 0, ago(2), 0),
+        (0, 1, 2, ago(1), 1),
+        (2, 1, 0, ago(5), 0),
+    ]
+    assert tables.user_node["user_id"].to_pylist() == ["v", "stranger", "u"]
+    assert tables.user_feature["country"].to_pylist() == ["SE", None, None]
+
+
+def test_histories_can_be_read_again_from_the_same_warehouse(tmp_path):
+    make_warehouse(tmp_path, catalogue("p1"), [stream("u", "p1", 5), stream("v", "p1", 4)])
+    with open_warehouse(tmp_path) as warehouse:
+        for user in ("u", "v"):
+            tables = read_histories(warehouse, pa.array([user]), pa.array(["p1"]), AS_OF, 90)
+            assert tables.user_node["user_id"].to_pylist() == [user]
+        assert warehouse.create("history/user_node", as_of=AS_OF) == 2
+
+
+def snapshot(root, as_of=AS_OF):
+    return rows(root, "graph/snapshot", as_of=as_of)
+
+
+ITEMS = catalogue("p1", "p2")
+EVENTS = [stream("u", "p1", 5), stream("v", "p1", 4)]
+USERS = [{"user_id": "u", "country": "SE"}]
+
+
+def test_a_snapshot_does_not_depend_on_row_order_or_the_future(tmp_path):
+    first = snapshot(make_warehouse(tmp_path / "a", ITEMS, EVENTS, USERS))
+    assert snapshot(make_warehouse(tmp_path / "b", ITEMS[::-1], EVENTS[::-1], USERS)) == first
+    add_events(tmp_path / "a", [stream("u", "p1", 0), stream("w", "p1", -3)])
+    assert snapshot(tmp_path / "a") == first
+    assert snapshot(tmp_path / "a", AS_OF + MICROSECOND) != first
+
+
+@pytest.mark.parametrize(
+    ("items", "events", "users"),
+    [
+        (ITEMS, [*EVENTS, stream("u", "p2", 1)], USERS),
+        (ITEMS, [EVENTS[0], stream("v", "p1", 3)], USERS),
+        (ITEMS, [EVENTS[0], ("v", "p1", "skip", ago(4))], USERS),
+        (ITEMS, [EVENTS[0], stream("w", "p1", 4)], USERS),
+        (ITEMS, [EVENTS[0], stream("v", "p2", 4)], USERS),
+        (catalogue("p1", "p2", "p3"), EVENTS, USERS),
+        (catalogue("p1") + catalogue("p2", title="New"), EVENTS, USERS),
+        (catalogue("p1") + catalogue("p2", withdrawn_at=ago(1)), EVENTS, USERS),
+        (ITEMS, EVENTS, [{"user_id": "u", "country": "NO"}]),
+        (ITEMS, EVENTS, []),
+    ],
+    ids=[
+        "event",
+        "moment",
+        "kind",
+        "user",
+        "item",
+        "new-item",
+        "title",
+        "withdrawal",
+        "profile",
+        "no-profile",
+    ],
+)
+def test_a_snapshot_follows_everything_that_a_version_is_built_from(tmp_path, items, events, users):
+    first = snapshot(make_warehouse(tmp_path / "a", ITEMS, EVENTS, USERS))
+    assert snapshot(make_warehouse(tmp_path / "b", items, events, users)) != first
+
+
+CONFIG = TwoTowerConfig(train_days=10, history_days=10, min_pairs=2)
+
+
+def training(root, config=CONFIG):
+    """The tables, and what was said."""
+    recorder = Recorder()
+    with open_warehouse(root) as warehouse, progress.reporting(recorder):
+        warehouse.create("graph/item_node", as_of=AS_OF)
+        return read_training(warehouse, AS_OF, config), recorder.said
+
+
+def test_enough_pairs_with_histories_need_no_widening(tmp_path):
+    items = [f"p{i}" for i in range(8)]
+    events = [stream("u", item, 16 - i) for i, item in enumerate(items)] + [stream("u", "p9", 40)]
+    make_warehouse(tmp_path, catalogue(*items, "p9"), events)
+    tables, said = training(tmp_path)
+    # p6 ... p7 fall into the last ten days; the history of the pairs reaches ten days further back.
+    assert tables.training_pair.to_pydict() == {
+        "user_index": [0, 0],
+        "node": [6, 7],
+        "event_ts": [ago(10), ago(9)],
+        "n_before": [6, 7],
+    }
+    assert tables.history.history_days == 10
+    assert tables.history.user_event.num_rows == 8
+    assert tables.item_day["days_ago"].to_pylist() == [15, 14, 13, 12, 11, 10, 9, 8, 39]
+    assert said == []
+
+
+def test_too_few_pairs_widen_the_training_window(tmp_path):
+    items = [f"p{i}" for i in range(9)]
+    make_warehouse(
+        tmp_path, catalogue(*items), [stream("u", item, 30 - 3 * i) for i, item in enumerate(items)]
+    )
+    tables, said = training(tmp_path, CONFIG.model_copy(update={"min_pairs": 8}))
+    # 10 days hold 3 pairs, 20 hold 6, then all of history: 31 days with 9 pairs.
+    assert tables.training_pair.num_rows == 9
+    assert len(said) == 1
+    assert "learns from 31 days (asked: 10) with histories of 31 days (asked: 10): 9 pairs" in said[0]
+
+
+def test_short_histories_are_read_further_back(tmp_path):
+    items = [f"p{i}" for i in range(7)]
+    events = [stream("u", item, 50 - i) for i, item in enumerate(items)]
+    events += [stream("u", "p7", 2), stream("u", "p8", 1)]
+    make_warehouse(tmp_path, catalogue(*items, "p7", "p8"), events)
+    tables, said = training(tmp_path)
+    assert tables.training_pair["n_before"].to_pylist() == [7, 8]
+    assert tables.history.history_days == 40
+    assert "from 10 days (asked: 10) with histories of 40 days (asked: 10): 2 pairs" in said[0]
+
+
+def test_no_event_at_or_after_the_moment_changes_training(tmp_path):
+    items = catalogue("p1", "p2", "p3", published_at=ago(300))
+    make_warehouse(tmp_path, items, [stream("u", "p1", 9), stream("u", "p2", 3), stream("v", "p2", 2)])
+    before, _ = training(tmp_path)
+    add_events(tmp_path, [stream(user, item, -d) for user in "uvw" for item in ("p1", "p3") for d in (0, 2)])
+    after, _ = training(tmp_path)
+    assert before.training_pair.num_rows == 3
+    for name in ("training_pair", "item_day"):
+        assert getattr(after, name).equals(getattr(before, name)), name
+    for name in ("user_node", "user_event", "user_feature"):
+        assert getattr(after.history, name).equals(getattr(before.history, name)), name
