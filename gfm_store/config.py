@@ -129,16 +129,18 @@ class TwoTowerConfig(_Settings):
     num_negatives: int = Field(256, ge=0)
     """Catalogue items per step that are negatives beside the in-batch ones."""
     batch_size: int = Field(1024, ge=2)
-    max_epochs: int = Field(12, ge=1)
+    max_epochs: int = Field(16, ge=1)
     patience: int = Field(2, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
+    scalar_learning_rate: float = Field(0.05, gt=0)
+    """Of the temperature and the general popularity weights: few numbers that must go far in few steps."""
+    averaging: float = Field(0.98, ge=0, lt=1)
+    """Decay per step of the moving average of the weights; the average is what is validated and published."""
     categorical_dim: int = Field(16, ge=1)
     """Width of the embedding of each categorical feature (language, genre, country, ...)."""
     max_vocabulary: int = Field(1_000, ge=1)
     """Most frequent values kept per categorical feature; the others are unknown."""
-    max_train_pairs: int = Field(2_000_000, ge=1)
-    """The newest pairs are kept."""
 
 
 class ServingConfig(_Settings):

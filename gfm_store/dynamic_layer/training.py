@@ -1,9 +1,12 @@
 """Training the two-tower: in-batch negatives with the logQ correction, early stopping on the last days."""
 
+import copy
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.metrics import LinkPredNDCG
 
 from gfm_store import progress
@@ -12,10 +15,12 @@ from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, column, 
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import TrainingTables
 
-RUN_LENGTH = 64
+RUN_LENGTH = 16
 """Pairs that are neighbours in time stay together in a batch, so that it spans few days: popularity is
 counted once per item and day."""
 RANKED_AT_ONCE = 256
+SCALARS = ("log_temperature", "popularity_weight")
+"""Parameters that are a few numbers, with a learning rate of their own."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Epoch:
 class TwoTowerTrainer:
     """Fits a two-tower on `tables`, with frozen item features.
 
-    The last days before `as_of` choose the number of epochs; then the model is fitted anew on all pairs.
+    The last days before `as_of` choose the epoch to stop at; then all days are seen once more, the last ones for
+    the first time.
     Shapes: N items, U users, B pairs a step, J = B + `num_negatives` candidates a step, W windows.
 
     Args:
@@ -82,25 +88,23 @@ class TwoTowerTrainer:
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def fit(self) -> TwoTower:
-        """Choose the number of epochs on the last days, then fit on everything."""
-        validation_days = self._validation_days()
-        held = self._pairs.moment >= self._as_of - validation_days * DAY
-        epochs = self.config.max_epochs
+        """Train on all but the last days until these are ranked no better, then once more on all days."""
+        run = _Run(self.sizes, self.config, self.seed, self.device)
         if not len(self._pairs):
             progress.say("Two-tower: there are no streams to learn from; its vectors are those of chance.")
-            return self._new_model()[0].eval()
+            return run.average.eval()
+        validation_days = self._validation_days()
+        held = self._pairs.moment >= self._as_of - validation_days * DAY
+        epochs = self.config.max_epochs  # of all days, where nothing can be held out
         if held.any() and not held.all():
-            epochs = self._search(
-                self._pairs.rows((~held).nonzero()[:, 0]),
-                self._pairs.rows(held.nonzero()[:, 0]),
-                validation_days,
-            )
-        model, optimizer = self._new_model()
+            epochs = 1
+            early, late = (self._pairs.rows(part.nonzero()[:, 0]) for part in (~held, held))
+            self._search(run, early, late, validation_days)
         steps = -(-len(self._pairs) // self.config.batch_size)
         with progress.task("Two-tower, all days", epochs * steps, "steps") as task:
             for _ in range(epochs):
-                self._epoch(model, optimizer, self._pairs, task)
-        return model.eval()
+                self._epoch(run, self._pairs, task)
+        return run.average.eval()
 
     def _validation_days(self) -> int:
         """The last days that hold enough pairs, at most a quarter of all."""
@@ -111,44 +115,33 @@ class TwoTowerTrainer:
             days *= 2
         return days
 
-    def _search(self, train: Pairs, held: Pairs, validation_days: int) -> int:
-        """The number of epochs after which the held-out days are ranked best."""
-        model, optimizer = self._new_model()
-        best, best_epochs = -1.0, 1
-        steps = -(-len(train) // self.config.batch_size)
+    def _search(self, run: "_Run", early: Pairs, late: Pairs, validation_days: int) -> None:
+        """Train on the early pairs; leaves `run` as it was after the epoch that ranked the late ones best."""
+        best, best_state, stale = -1.0, run.state(), 0
+        steps = -(-len(early) // self.config.batch_size)
         with progress.task("Two-tower, early stopping", self.config.max_epochs * steps, "steps") as task:
-            for epoch in range(1, self.config.max_epochs + 1):
-                loss = self._epoch(model, optimizer, train, task)
-                ndcg = self._validate(model, held, validation_days)
+            for _ in range(self.config.max_epochs):
+                loss = self._epoch(run, early, task)
+                ndcg = self._validate(run.average, late, validation_days)
                 self.epochs.append(Epoch(loss, ndcg))
                 task.note(f"loss {loss:.3f}, NDCG@10 of the last {validation_days} days {ndcg:.4f}")
+                stale = 0 if ndcg > best else stale + 1
                 if ndcg > best:
-                    best, best_epochs = ndcg, epoch
-                elif epoch - best_epochs >= self.config.patience:
+                    best, best_state = ndcg, run.state()
+                if stale >= self.config.patience:
                     break
-        return best_epochs
+        run.load_state(best_state)
 
-    def _new_model(self) -> tuple[TwoTower, torch.optim.Optimizer]:
-        torch.manual_seed(self.seed)
-        self._generator.manual_seed(self.seed)
-        model = TwoTower(self.sizes).to(self.device)
-        return model, torch.optim.AdamW(
-            model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
-
-    def _epoch(
-        self, model: TwoTower, optimizer: torch.optim.Optimizer, pairs: Pairs, task: progress.Task
-    ) -> float:
-        model.train()
+    def _epoch(self, run: "_Run", pairs: Pairs, task: progress.Task) -> float:
+        """One pass over `pairs`; returns the mean loss."""
+        run.model.train()
         frequency = torch.bincount(pairs.node, minlength=self.candidates.numel()).double() / len(pairs)
         runs = torch.arange(len(pairs)).split(RUN_LENGTH)
         order = torch.cat([runs[i] for i in torch.randperm(len(runs), generator=self._generator).tolist()])
         total = 0.0
         for batch in order.split(self.config.batch_size):
-            loss = self._loss(model, pairs.rows(batch), frequency)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            loss = self._loss(run.model, pairs.rows(batch), frequency)
+            run.step(loss)
             total += float(loss.detach()) * batch.numel()
             task.advance()
         return total / len(pairs)
@@ -252,6 +245,48 @@ class TwoTowerTrainer:
         if strong_only:
             early &= self.histories.signal[place] == 0
         return row[early], self.histories.node[place[early]].long()
+
+
+class _Run:
+    """A model in training: its weights, their moving average (which is what is validated and kept), its optimizer."""
+
+    def __init__(self, sizes: Sizes, config: TwoTowerConfig, seed: int, device: torch.device) -> None:
+        torch.manual_seed(seed)
+        self.model = TwoTower(sizes).to(device)
+        self._average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+        named = dict(self.model.named_parameters())
+        scalars = [value for name, value in named.items() if name in SCALARS]
+        towers = [value for name, value in named.items() if name not in SCALARS]
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": towers, "lr": config.learning_rate, "weight_decay": config.weight_decay},
+                {"params": scalars, "lr": config.scalar_learning_rate, "weight_decay": 0.0},
+            ]
+        )
+
+    def step(self, loss: Tensor) -> None:
+        """One step of the optimizer."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        self._average.update_parameters(self.model)
+
+    @property
+    def average(self) -> TwoTower:
+        """The model with the averaged weights."""
+        return cast(TwoTower, self._average.module)
+
+    def state(self) -> list[dict[str, Any]]:
+        """A copy of everything, to come back to."""
+        parts = (self.model.state_dict(), self._average.state_dict(), self._optimizer.state_dict())
+        return copy.deepcopy(list(parts))
+
+    def load_state(self, state: list[dict[str, Any]]) -> None:
+        """Come back to a state."""
+        model, average, optimizer = state
+        self.model.load_state_dict(model)
+        self._average.load_state_dict(average)
+        self._optimizer.load_state_dict(optimizer)
 
 
 def _by_day(weights: Tensor, popularity: Tensor, day: Tensor) -> Tensor:

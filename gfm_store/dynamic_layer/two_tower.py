@@ -154,14 +154,16 @@ class TwoTower(nn.Module):
     """Both towers, the temperature, and the general weights of the popularity windows.
 
     score(user, item) = <user vector, item vector> / temperature + <user's weights, log counts of the item>
+
+    It begins close to a ranking by recent popularity, and the towers earn their share of the score.
     """
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.user_tower = UserTower(sizes)
         self.item_tower = ItemTower(sizes)
-        self.log_temperature = nn.Parameter(torch.tensor(0.1).log())
-        self.popularity_weight = nn.Parameter(torch.full((sizes.num_windows,), 0.1))
+        self.log_temperature = nn.Parameter(torch.tensor(1.0).log())
+        self.popularity_weight = nn.Parameter(torch.full((sizes.num_windows,), 0.3))
 
     def user_vectors(self, history: HistoryBatch, item_vector: Tensor, profile: Tensor) -> Tensor:
         """What is multiplied with `item_vectors`: (B, layers[-1] + W)."""
