@@ -1,6 +1,6 @@
 """The store that `gfm_store.open` gives: read-only, bound to one version for all its tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -91,24 +91,11 @@ class Store:
         """
         if (users is None) == (history is None):
             raise UsageError("recommend needs either users or history.")
+        if k < 1:
+            raise UsageError(f"k is {k}; it must be at least 1.")
         ids = pa.array(
             [users] if isinstance(users, str) else (users if users is not None else []), pa.string()
         )
-        blocks = list(self.recommend_blocks(ids, k, item_type, history, include_seen, as_of))
-        return pa.concat_tables(blocks) if blocks else RECOMMENDATION.empty_table()
-
-    def recommend_blocks(
-        self,
-        users: pa.Array,
-        k: int,
-        item_type: str | Sequence[str] | None = None,
-        history: Sequence[HistoryEvent] | None = None,
-        include_seen: bool = False,
-        as_of: datetime | None = None,
-    ) -> Iterator[pa.Table]:
-        """As `recommend`, in blocks of users: memory does not grow with their number."""
-        if k < 1:
-            raise UsageError(f"k is {k}; it must be at least 1.")
         with self._lock:
             warehouse, bound = self._follow()
             if as_of is not None:
@@ -116,18 +103,33 @@ class Store:
             moment = as_of or newest_event(warehouse)
             allowed = _allowed(bound, item_type)
             if history is not None:
-                events, moment = _as_events(history, bound, moment if as_of else None)
-                warehouse.connection.register("interaction_event", events)
-                try:
-                    yield self._recommend(
-                        warehouse, bound, pa.array([""]), k, allowed, include_seen, moment, anonymous=True
-                    )
-                finally:
-                    warehouse.connection.unregister("interaction_event")
-                return
-            for begin in range(0, len(users), USERS_AT_ONCE):
-                block = users.slice(begin, USERS_AT_ONCE)
-                yield self._recommend(warehouse, bound, block, k, allowed, include_seen, moment)
+                return self._recommend_anonymous(warehouse, bound, history, k, allowed, include_seen, as_of)
+            blocks = [
+                self._recommend(
+                    warehouse, bound, ids.slice(begin, USERS_AT_ONCE), k, allowed, include_seen, moment
+                )
+                for begin in range(0, len(ids), USERS_AT_ONCE)
+            ]
+        return pa.concat_tables([RECOMMENDATION.empty_table(), *blocks])
+
+    def _recommend_anonymous(
+        self,
+        warehouse: Warehouse,
+        bound: PublishedVersion,
+        history: Sequence[HistoryEvent],
+        k: int,
+        allowed: np.ndarray,
+        include_seen: bool,
+        as_of: datetime | None,
+    ) -> pa.Table:
+        """The request's own events stand in for `interaction_event`, of one user without a name."""
+        events, moment = _as_events(history, bound, as_of)
+        warehouse.connection.register("interaction_event", events)
+        try:
+            nobody = pa.array([""])
+            return self._recommend(warehouse, bound, nobody, k, allowed, include_seen, moment, anonymous=True)
+        finally:
+            warehouse.connection.unregister("interaction_event")
 
     def user_vector(self, user: str) -> np.ndarray:
         """(dim,) float32 from the user's newest history: multiply with `retrieval`'s vectors."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from gfm_store.errors import GateError
+from gfm_store.lifecycle import refresh
 from gfm_store.warehouse.connection import rewrite_warehouse
 
 JOBS = sorted(
@@ -125,6 +127,24 @@ def test_all_users(published, tmp_path):
     assert run("recommend", "--warehouse", published, "--all", "-k", 1, "--out", out) == 0
     users = pq.read_table(out)["user_id"].to_pylist()
     assert len(users) == len(set(users)) > 250
+
+
+def test_a_refused_version_exits_with_3(world, capsys, monkeypatch):
+    def refuse(*tables):
+        raise GateError("Not published: for the test. What is served is unchanged.")
+
+    monkeypatch.setattr(refresh, "check_user_vector", refuse)
+    execute = "INSERT INTO item (item_id, item_type) VALUES ('new', 'music')"
+    with rewrite_warehouse(world) as warehouse:
+        warehouse.execute(execute)
+    before = (world / "vectors").readlink()
+    quick = world / "gfm.toml"
+    quick.write_text(
+        "[text]\nmax_tokens = 32\n[two_tower]\nlayers = [16]\nmax_epochs = 1\n", encoding="utf-8"
+    )
+    assert run("refresh_dynamic", "--warehouse", world, "--config", quick) == 3
+    assert capsys.readouterr().err == "error: Not published: for the test. What is served is unchanged.\n"
+    assert (world / "vectors").readlink() == before
 
 
 def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
