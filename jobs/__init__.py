@@ -2,6 +2,6 @@
 
 import os
 
-# Idle OpenMP threads sleep instead of spinning: with the default, an ingest or a second refresh on the same
-# cores makes training many times slower. It is read when torch is loaded, so it is said before anything is.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Idle OpenMP threads soon sleep instead of spinning on: by default, a second refresh on the same cores makes
+# both some twenty times slower. It is read when torch is loaded, so it is said before anything is.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -159,21 +159,20 @@ class TwoTowerTrainer:
         uniform = self.candidates[node].double() * drawn.numel() / pool.numel()
         log_q = (len(pairs) * frequency[node] + uniform).log().float().repeat(len(pairs), 1)  # (B, J)
         log_q.fill_diagonal_(0.0)
-        # Days begin at `as_of` and go backwards; a pair sees the popularity of the days before its own.
+        # Each distinct item goes through the tower once. Days begin at `as_of` and go backwards; a pair sees the
+        # popularity of the days before its own.
+        distinct, position = node.unique(return_inverse=True)
         days, day = ((self._as_of - 1 - pairs.moment) // DAY).unique(return_inverse=True)
-        popularity = self.popularity.features(node, days).to(self.device)  # (D, J, W)
+        popularity = self.popularity.features(distinct, days).to(self.device)  # (D, distinct, W)
         history = self.histories.before(
             pairs.user, pairs.n_before, pairs.moment, self.config.history_events, self._item_type
         )
-        user = model.user_vectors(
-            history.to(self.device), self._items.vector, self.profile[pairs.user].to(self.device)
-        )
+        profile = self.profile[pairs.user].to(self.device)
+        user = model.user_vectors(history.to(self.device), self._items.vector, profile)
         vector, weights = user.split([self.sizes.layers[-1], self.sizes.num_windows], dim=-1)
-        # Each distinct item goes through the tower once.
-        distinct, position = node.unique(return_inverse=True)
-        item = model.item_tower(self._items.rows(distinct.to(self.device)))[position.to(self.device)]
-        logits = vector @ item.T - log_q.to(self.device)  # (B, J)
-        logits = logits + _by_day(weights, popularity, day.to(self.device))
+        item = model.item_tower(self._items.rows(distinct.to(self.device)))
+        scores = vector @ item.T + _by_day(weights, popularity, day.to(self.device))  # (B, distinct)
+        logits = scores.index_select(1, position.to(self.device)) - log_q.to(self.device)  # (B, J)
         same = node[None, :] == pairs.node[:, None]  # the true item drawn again is no negative
         same.fill_diagonal_(False)
         logits = logits.masked_fill(same.to(self.device), -torch.inf)
@@ -261,7 +260,8 @@ class _Run:
             [
                 {"params": towers, "lr": config.learning_rate, "weight_decay": config.weight_decay},
                 {"params": scalars, "lr": config.scalar_learning_rate, "weight_decay": 0.0},
-            ]
+            ],
+            fused=device.type != "mps",
         )
 
     def step(self, loss: Tensor) -> None:
