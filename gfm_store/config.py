@@ -131,6 +131,9 @@ class TwoTowerConfig(_Settings):
     batch_size: int = Field(1024, ge=2)
     max_epochs: int = Field(16, ge=1)
     patience: int = Field(2, ge=1)
+    """Epochs without a better validation before stopping, but never fewer than `patience_steps` steps."""
+    patience_steps: int = Field(100, ge=0)
+    """Where data is thin, an epoch is few steps, and two of them say little."""
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
     scalar_learning_rate: float = Field(0.05, gt=0)

@@ -128,7 +128,7 @@ class TwoTowerTrainer:
                 stale = 0 if ndcg > best else stale + 1
                 if ndcg > best:
                     best, best_state = ndcg, run.state()
-                if stale >= self.config.patience:
+                if stale >= self.config.patience and stale * steps >= self.config.patience_steps:
                     break
         run.load_state(best_state)
 
