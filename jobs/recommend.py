@@ -1,6 +1,7 @@
 """Recommend items to users, from their newest history and the published version."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -61,9 +62,10 @@ def recommend(
         raise UsageError("Say who: one of --user ID, --users FILE and --all.")
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise UsageError(f"--out {out}: the ending must be .parquet or .csv.")
+    moment = parse_as_of(as_of)
     with Store(warehouse_root(warehouse), config=load_config(config)) as store:
         ids = store.users() if all_users else _read_users(users) if users else pa.array(user, pa.string())
-        blocks = _blocks(store, ids, k, item_type, include_seen, as_of)
+        blocks = _blocks(store, ids, k, item_type, include_seen, moment)
         if out is None:
             _show(pa.concat_tables([RECOMMENDATION.empty_table(), *blocks]))
         else:
@@ -77,9 +79,8 @@ def _blocks(
     k: int,
     item_type: list[str] | None,
     include_seen: bool,
-    as_of: str | None,
+    moment: datetime | None,
 ) -> Iterable[pa.Table]:
-    moment = parse_as_of(as_of)
     with progress.task("Recommend", len(ids), "users") as task:
         for begin in range(0, len(ids), USERS_AT_ONCE):
             block = ids.slice(begin, USERS_AT_ONCE)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUND = {"errors", "schema", "config", "progress", "device"}
+GROUND = {"errors", "schema", "config", "progress", "device", "locks"}
 ORDER = ["warehouse", "vectors", "static_layer", "dynamic_layer", "serving", "evaluation", "lifecycle"]
 # warehouse and vectors stand side by side: neither knows the other.
 ALLOWED = {

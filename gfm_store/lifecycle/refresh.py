@@ -18,11 +18,12 @@ from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
 from gfm_store.errors import UsageError
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval, check_user_vector
 from gfm_store.lifecycle.identity import fingerprint
+from gfm_store.locks import exclusive
 from gfm_store.schema import item_embedding_schema, retrieval_schema, user_vector_schema
 from gfm_store.static_layer.fitting import fit_static, load_hgnn
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_arrow, to_numpy
-from gfm_store.vectors.publication import job_lock, kept_versions, publish, published_folder
+from gfm_store.vectors.publication import kept_versions, publish, published_folder
 from gfm_store.vectors.static_version import (
     current_static,
     make_current,
@@ -71,7 +72,7 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
         EmptyWarehouseError: there is nothing before `as_of`.
         WarehouseLockedError: another refresh is at work.
     """
-    with _open(root, config) as warehouse, job_lock(root, "refresh"):
+    with _open(root, config) as warehouse, exclusive(root, "refresh"):
         return _refresh_static(warehouse, config, as_of or newest_event(warehouse))
 
 
@@ -148,7 +149,7 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
         UsageError: the static version has seen events at or after `as_of`.
         WarehouseLockedError: another refresh is at work.
     """
-    with _open(root, config) as warehouse, job_lock(root, "refresh"):
+    with _open(root, config) as warehouse, exclusive(root, "refresh"):
         as_of = as_of or newest_event(warehouse)
         item_node = read_item_nodes(warehouse, as_of)
         static = current_static(root)

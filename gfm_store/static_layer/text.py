@@ -131,7 +131,7 @@ def _packaged_model() -> str:
 
 
 def _identity(path: str) -> str:
-    """A local model's weights by size and time, a hub model by its name."""
+    """A local model by the SHA-256 of its weights, a hub model by its name."""
     weights = Path(path) / "model.safetensors"
     if weights.is_file():
         with weights.open("rb") as file:

@@ -9,18 +9,16 @@ so a handle that was opened before goes on reading the old table version, throug
 Each published table version is tagged with its `embedding_version`.
 """
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import lance
 import pyarrow as pa
 
-from gfm_store.errors import NotPublishedError, WarehouseError, WarehouseLockedError
+from gfm_store.errors import NotPublishedError
 from gfm_store.vectors.version import DynamicRecord
 
 TABLES = ("retrieval", "user_vector", "item_embedding", "co_interaction_edge")
@@ -59,27 +57,6 @@ def kept_versions(folder: Path) -> list[str]:
     """The embedding versions that a publication keeps, oldest first."""
     tags = open_table(folder, "retrieval").tags.list()
     return sorted(tags, key=lambda tag: tags[tag]["version"])
-
-
-@contextmanager
-def job_lock(root: Path, name: str) -> Iterator[None]:
-    """Hold `<warehouse>/.<name>.lock`; it goes with the process.
-
-    Raises:
-        WarehouseLockedError: another process holds it.
-    """
-    try:
-        lock = (root / f".{name}.lock").open("w")
-    except OSError as error:
-        raise WarehouseError(f"{root} cannot be written: {error.strerror}.") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WarehouseLockedError(
-                f"Another {name} of {root} is at work; try again when it has ended."
-            ) from None
-        yield
 
 
 def publish(

@@ -5,7 +5,6 @@ works on a copy and renames it over the old one when it is whole. A reader that 
 until it closes; a killed writer leaves a copy that the next one removes.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -23,6 +22,7 @@ import pyarrow as pa
 
 from gfm_store import progress
 from gfm_store.errors import EmptyWarehouseError, SchemaVersionError, WarehouseError, WarehouseLockedError
+from gfm_store.locks import exclusive
 from gfm_store.schema import SCHEMA_VERSION
 from gfm_store.warehouse.catalogue import statement, statements
 
@@ -214,18 +214,7 @@ def rewrite_warehouse(
     Raises:
         WarehouseLockedError: another ingest is at work, or somebody has the file open read-write.
     """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".rewrite.lock").open("w")
-    except OSError as error:
-        raise WarehouseError(f"{root} cannot be written: {error.strerror}.") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WarehouseLockedError(
-                f"Another ingest is writing {root}; try again when it has ended."
-            ) from None
+    with exclusive(root, "ingest"):
         yield from _rewrite(root, threads, memory_limit)
 
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from gfm_store.errors import NotPublishedError, WarehouseLockedError
+from gfm_store.locks import exclusive
 from gfm_store.vectors import publication
 from gfm_store.vectors.publication import (
     TABLES,
-    job_lock,
     kept_versions,
     open_table,
     publish,
@@ -135,8 +135,8 @@ def test_killed_at_any_step_readers_stay_on_the_old_version_and_the_next_run_suc
 
 def test_two_refreshes_at_once(tmp_path):
     with (
-        job_lock(tmp_path, "refresh"),
+        exclusive(tmp_path, "refresh"),
         pytest.raises(WarehouseLockedError, match="Another refresh"),
-        job_lock(tmp_path, "refresh"),
+        exclusive(tmp_path, "refresh"),
     ):
         pass

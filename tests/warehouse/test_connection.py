@@ -52,7 +52,7 @@ def test_nothing_changes_when_the_writer_fails(root):
         raise RuntimeError("half-way")
     with open_warehouse(root) as warehouse:
         assert count(warehouse) == 0
-    assert {path.name for path in root.iterdir()} == {"gfm.duckdb", ".rewrite.lock"}
+    assert {path.name for path in root.iterdir()} == {"gfm.duckdb", ".ingest.lock"}
 
 
 def test_a_killed_writer_leaves_the_old_file_and_the_next_one_succeeds(root):

@@ -42,7 +42,7 @@ def test_the_same_again_leaves_the_file_untouched(tmp_path, sources):
     assert (first.changed, again.changed) == (True, False)
     assert [(one.n_stored, one.n_rejected) for one in again.sources] == [(2, 1), (1, 1), (1, 2)]
     assert digest(root) == before
-    assert sorted(path.name for path in root.iterdir()) == [".rewrite.lock", "gfm.duckdb"]
+    assert sorted(path.name for path in root.iterdir()) == [".ingest.lock", "gfm.duckdb"]
 
 
 def test_a_change_in_what_is_rejected_is_a_change(tmp_path, sources):
