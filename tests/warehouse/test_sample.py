@@ -477,4 +477,4 @@ def test_run_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(fill, step, fail)
     with pytest.raises(RuntimeError, match="power cut"):
         make_sample(tmp_path, TINY)
-    assert {path.name for path in tmp_path.iterdir()} <= {".rewrite.lock"}
+    assert {path.name for path in tmp_path.iterdir()} <= {".ingest.lock"}
