@@ -1,12 +1,12 @@
-"""Measure the model beside tuned baselines: one cut in time, every known item ranked.
+"""Is the model better than tuned baselines, by how much, how sure is that, and why.
 
-Targets are the first five items that a user newly streams in the horizon, of those known before the cut; items
-seen before are not ranked. Nothing that is published is touched.
+Time is cut once for everybody: the model and every baseline see what is before it, and rank every item that was
+available then for the first five that each user newly streams after it. Nothing that is published is touched.
+Finished parts are kept: an interrupted evaluation goes on where it was.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from gfm_store.config import load_config
-from gfm_store.evaluation.evaluate import Evaluation, evaluate
-from gfm_store.evaluation.metrics import METRICS
+from gfm_store.evaluation.evaluate import evaluate
+from gfm_store.evaluation.protocols import LEAVE_ONE_OUT, TEMPORAL
+from gfm_store.evaluation.report import write_report
+from gfm_store.evaluation.result import MODEL, Evaluation
 from gfm_store.warehouse.connection import open_warehouse
 from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
 
@@ -26,51 +28,84 @@ EXAMPLES = """
     python -m jobs.evaluate
 
     python -m jobs.evaluate --warehouse shop --as-of 2014-01-25 --horizon-days 180 --out report
+
+    python -m jobs.evaluate --ablations
 """
+SHOWN = ("HR@10", "NDCG@10", "Recall@50")
+
+
+class Protocol(StrEnum):
+    """How the data is divided."""
+
+    temporal = TEMPORAL
+    loo_999 = LEAVE_ONE_OUT
+
 
 app = job()
 
 
 @app.command(help=__doc__, epilog=EXAMPLES)
 def evaluation(
-    horizon_days: Annotated[int, typer.Option("--horizon-days", help="Length of the test window.")] = 14,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for metrics.json.")] = None,
+    horizon_days: Annotated[
+        int, typer.Option("--horizon-days", metavar="DAYS", help="Length of the test window.")
+    ] = 14,
+    protocol: Annotated[
+        Protocol,
+        typer.Option("--protocol", help="loo-999 exists only to stand beside published tables."),
+    ] = Protocol.temporal,
+    ablations: Annotated[
+        bool,
+        typer.Option("--ablations", help="Also measure what each part of the model is worth; takes long."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for report.html and metrics.json (default: `report` in the warehouse).",
+        ),
+    ] = None,
     as_of: AsOfOption = None,
     warehouse: WarehouseOption = None,
     config: ConfigOption = None,
 ) -> None:
     settings = load_config(config)
     root = warehouse_root(warehouse)
+    moment = parse_as_of(as_of)
     with open_warehouse(root, threads=settings.threads, memory_limit=settings.memory_limit) as opened:
-        result = evaluate(opened, settings, parse_as_of(as_of), horizon_days)
+        result = evaluate(opened, settings, protocol.value, moment, horizon_days, ablations=ablations)
+    folder = out or root / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    result.write(folder / "metrics.json")
+    write_report(result, folder / "report.html")
     _show(result)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "metrics.json").write_text(
-            json.dumps(asdict(result), indent=2, default=str) + "\n", encoding="utf-8"
-        )
+    typer.echo(f"Report: {folder / 'report.html'}  Figures: {folder / 'metrics.json'}")
 
 
 def _show(result: Evaluation) -> None:
+    headline = result.views[0]
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("system")
-    for name in METRICS:
+    for name in SHOWN:
         table.add_column(f"{name} [95%]", no_wrap=True)
-    table.add_column("NDCG ratio, difference [95%]", no_wrap=True)
-    table.add_column("settings")
-    for row in result.rows:
-        against = ""
-        if row.difference is not None:
-            ratio = f"{row.ratio_to_model:.2f}x" if row.ratio_to_model is not None else "-"
-            against = f"{ratio}, {row.difference}"
-        table.add_row(row.name, *(str(value) for value in row.metrics.values()), against, row.settings)
+    table.add_column(f"{MODEL} / system, NDCG@10", no_wrap=True)
+    for system in result.systems:
+        figures = [result.find(system.name, headline.name, name) for name in SHOWN]
+        ratio = figures[1].ratio if figures[1] else None
+        table.add_row(
+            system.name,
+            *(str(one.estimate) if one and one.estimate else "not computable" for one in figures),
+            f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "",
+        )
     console = Console(width=None if Console().is_terminal else 200)
     console.print(
-        f"Cut {result.as_of:%Y-%m-%d %H:%M}, {result.horizon_days} days: {result.n_users:,} users, "
-        f"{result.n_candidates:,} items ranked. First five new items, warm.",
+        f"{result.protocol}, cut {result.as_of:%Y-%m-%d %H:%M}, {result.horizon_days} days: "
+        f"{headline.num_users:,} users, {headline.num_candidates:,} items ranked. {headline.title}.",
         highlight=False,
     )
     console.print(table)
+    for note in result.notes:
+        console.print(f"Note: {note}", highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,20 +3,25 @@
 A moment is written as days before AS_OF: `ago(2)` is two days earlier, `ago(-1)` a day after it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional
 
+from gfm_store.evaluation.split import Split, read_split
 from gfm_store.schema import INTERACTION_EVENT, ITEM
 from gfm_store.static_layer.sampling import HeteroGraph
-from gfm_store.warehouse.connection import Warehouse, quote, rewrite_warehouse
+from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse, quote, rewrite_warehouse
+from gfm_store.warehouse.sample import SampleSettings, make_sample
 
 AS_OF = datetime(2024, 6, 1)
 Event = tuple[str, str, str, datetime]
@@ -60,6 +65,13 @@ def add_events(root: Path, events: Iterable[Event]) -> Path:
     return root
 
 
+def add_items(root: Path, items: Iterable[Mapping[str, object]]) -> Path:
+    """Put more items into a warehouse."""
+    with rewrite_warehouse(root) as warehouse:
+        _insert(warehouse, "item", pa.Table.from_pylist([dict(row) for row in items], schema=ITEM))
+    return root
+
+
 def _insert_events(warehouse: Warehouse, events: Iterable[Event]) -> None:
     names = ["user_id", "item_id", "event_type", "event_ts"]
     rows = [dict(zip(names, event, strict=True)) for event in events]
@@ -81,6 +93,92 @@ def catalogue(*item_ids: str, **more: object) -> list[dict[str, object]]:
     """Items whose type is their id's first letter: p a podcast, b a book, s a song, else "other"."""
     types = {"p": "podcast", "b": "book", "s": "song"}
     return [{"item_id": i, "item_type": types.get(i[0], "other"), **more} for i in item_ids]
+
+
+def text_vectors(item_text: pa.Table, dim: int = 8) -> np.ndarray:
+    """A direction by chance for each text, the same whenever it is asked for; zero for no text. (n, dim) float32."""
+    vectors = np.zeros((item_text.num_rows, dim), dtype=np.float32)
+    for i, text in enumerate(item_text["text"].to_pylist()):
+        if text:
+            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+            vector = np.random.default_rng(seed).standard_normal(dim)
+            vectors[i] = vector / np.linalg.norm(vector)
+    return vectors
+
+
+def split_at(root: Path, as_of: datetime = AS_OF, horizon_days: int = 14, **more: int) -> Split:
+    """The evaluation's split of a warehouse."""
+    with open_warehouse(root) as warehouse:
+        return read_split(warehouse, as_of, horizon_days, text_vectors, **more)
+
+
+def hand_split(
+    item_type: Sequence[str],
+    streams: Mapping[tuple[int, int], float],
+    targets: Iterable[tuple[int, int]],
+    known_user: Sequence[int],
+    *,
+    unavailable: Iterable[int] = (),
+    cold: Iterable[int] = (),
+    later: Iterable[int] = (),
+    users_before: int | None = None,
+) -> Split:
+    """A split without a warehouse.
+
+    Args:
+        item_type: by node.
+        streams: {(row of a user before the cut, node): days ago}.
+        targets: (position of an asked user, node), by user, then time.
+        known_user: by position, the user's row in `streams`, or -1.
+        unavailable, cold, later: nodes that may not be recommended, have no event, come only in the horizon.
+    """
+    size, pairs = len(item_type), list(targets)
+    flags = {
+        "has_events": [node not in {*cold, *later} for node in range(size)],
+        "is_available": [node not in {*unavailable, *later} for node in range(size)],
+        "is_known": [node not in set(later) for node in range(size)],
+    }
+    names = [f"{kind[0]}{node}" for node, kind in enumerate(item_type)]
+    item = pa.table(
+        {
+            "node": pa.array(range(size), pa.int32()),
+            "item_id": names,
+            "item_type": pa.array(list(item_type), pa.string()),
+            "title": [f"Title {name}" for name in names],
+            "language": pa.nulls(size, pa.string()),
+            "genres": pa.nulls(size, pa.list_(pa.string())),
+            "published_at": pa.nulls(size, pa.timestamp("us")),
+            **{name: pa.array(values, pa.bool_()) for name, values in flags.items()},
+            "text": names,
+        }
+    )
+    rows = users_before if users_before is not None else max((row for row, _ in streams), default=-1) + 1
+    return Split(
+        as_of=AS_OF,
+        horizon_days=14,
+        item=item,
+        text_vector=text_vectors(item),
+        streams=sparse.csr_array(
+            (list(streams.values()), ([row for row, _ in streams], [node for _, node in streams])),
+            shape=(rows, size),
+            dtype=np.float64,
+        ),
+        user_id=pa.array([f"u{i}" for i in range(len(known_user))], pa.string()),
+        known_user=np.array(known_user, dtype=np.int64),
+        target_user=np.array([user for user, _ in pairs], dtype=np.int64),
+        target_node=np.array([node for _, node in pairs], dtype=np.int64),
+    )
+
+
+MADE_DAYS = 10
+"""The horizon that fits `made_world`."""
+
+
+def made_world(root: Path) -> datetime:
+    """The made sample world, as small as may be, in an empty folder; a cut MADE_DAYS before its newest event."""
+    make_sample(root, SampleSettings(users=80, items=60, days=40, events=3_000))
+    with open_warehouse(root) as warehouse:
+        return newest_event(warehouse) - timedelta(days=MADE_DAYS)
 
 
 @dataclass

@@ -1,164 +1,317 @@
-"""The evaluation: fit at the cut, rank every candidate, compare with baselines tuned before the cut."""
+"""The evaluation: the model, tuned baselines and ablations on one division of the data, figures with intervals."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import platform
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib.metadata import version
+from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import choose_device
-from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
-from gfm_store.errors import UsageError
-from gfm_store.evaluation.baselines import USERS_AT_ONCE, Baseline, ItemKNN, Popularity
-from gfm_store.evaluation.metrics import LIST_LENGTH, METRICS, Estimate, bootstrap, per_user
-from gfm_store.evaluation.split import Split, read_split
-from gfm_store.serving.ranking import top_k
-from gfm_store.static_layer.fitting import fit_static
+from gfm_store.errors import EmptyWarehouseError, UsageError
+from gfm_store.evaluation.ablations import measure_ablations
+from gfm_store.evaluation.baselines import BASELINES, Baseline, Popularity, SentenceVectors
+from gfm_store.evaluation.bench import Bench
+from gfm_store.evaluation.examples import examples, item_map
+from gfm_store.evaluation.model import Change, Space
+from gfm_store.evaluation.parts import Part, Parts
+from gfm_store.evaluation.protocols import ABOUT, LEAVE_ONE_OUT, leave_one_out, temporal
+from gfm_store.evaluation.result import MODEL, Evaluation, Example, GridPoint, ItemMap
+from gfm_store.evaluation.run import Run
+from gfm_store.evaluation.split import EncodeText, Split
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.text_cache import TextCache
 from gfm_store.warehouse.connection import Warehouse, newest_event
-from gfm_store.warehouse.graph import read_graph
-from gfm_store.warehouse.history import read_histories, read_training
+from gfm_store.warehouse.sample.truth import true_scores, truth_folder
+
+HGNN_ALONE = "HGNN vectors"
+WITHOUT_GRAPH = "two-tower without graph"
+ORACLE = "oracle"
+HGNN_ABOUT = "Nearest items by HGNN vectors to the user's own, recent ones counting more; no two-tower."
+UNTUNED = "They stand with the first settings of their grids."
+TUNED_AT = 10
+"""Length of the lists in tuning: what NDCG@10 needs."""
+PACKAGES = (
+    "gfm-store",
+    "torch",
+    "torch-geometric",
+    "duckdb",
+    "lancedb",
+    "pyarrow",
+    "numpy",
+    "scipy",
+    "implicit",
+)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One system on the test window."""
+def evaluate(
+    warehouse: Warehouse,
+    config: Config,
+    protocol: str,
+    as_of: datetime | None = None,
+    horizon_days: int = 14,
+    *,
+    ablations: bool = False,
+) -> Evaluation:
+    """Measure the model beside baselines; nothing that is published is touched.
 
-    name: str
-    settings: str
-    metrics: dict[str, Estimate]
-    ratio_to_model: float | None
-    """NDCG@10 of the model over this system's."""
-    difference: Estimate | None
-    """NDCG@10 of the model minus this system's, paired by user."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured: one cut, one horizon, the same users and candidates for every row."""
-
-    as_of: datetime
-    horizon_days: int
-    n_users: int
-    n_candidates: int
-    rows: list[Row]
-
-
-def evaluate(warehouse: Warehouse, config: Config, as_of: datetime | None, horizon_days: int) -> Evaluation:
-    """Fit everything on what is before the cut and rank the horizon's new items.
+    Finished parts are kept under the warehouse and reused, so an interrupted evaluation goes on where it was.
 
     Args:
-        as_of: the cut; None means `horizon_days` before the newest event.
+        as_of: the cut of the temporal protocol; None means `horizon_days` before the newest event.
+        ablations: measure what each part of the model is worth, too.
 
     Raises:
         UsageError: there is nothing to predict.
         EmptyWarehouseError: there is nothing before the cut.
     """
-    if horizon_days < 1:
-        raise UsageError(f"--horizon-days is {horizon_days}; it must be at least 1.")
-    as_of = as_of or newest_event(warehouse) - timedelta(days=horizon_days)
-    tuned = [(kind, _tune(kind, warehouse, as_of, horizon_days)) for kind in (Popularity, ItemKNN)]
-    split = read_split(warehouse, as_of, horizon_days)
-    measured = {"gfm-store": _measure_model(warehouse, split, config)}
-    settings = {"gfm-store": ""}
-    for kind, best in tuned:
-        measured[kind.__name__] = per_user(
-            _rank(split, best.scores(split)), split.target_user, split.target_node
+    if protocol == LEAVE_ONE_OUT and ablations:
+        raise UsageError("--ablations belong to the temporal protocol; leave one of them out.")
+    encode = _text_encoder(warehouse, config)
+    parts = Parts(warehouse.root)
+    parts.remove_stale()
+    notes: list[str] = []
+    if protocol == LEAVE_ONE_OUT:
+        with leave_one_out(warehouse, encode, config.seed) as division:
+            bench = Bench(warehouse, config, encode, parts, division)
+            progress.say(_outline(bench))
+            run = Run(bench, None)
+            with ExitStack() as stack:
+                try:
+                    again = stack.enter_context(leave_one_out(warehouse, encode, config.seed + 1))
+                    run.tuning = Bench(warehouse, config, encode, parts, again)
+                except UsageError:
+                    notes.append(f"Baselines could not be tuned: nobody has three items. {UNTUNED}")
+                tuned = _tune_all(run)
+            _measure(run, tuned)
+    else:
+        division = temporal(warehouse, as_of, horizon_days, encode)
+        bench = Bench(warehouse, config, encode, parts, division)
+        progress.say(_outline(bench))
+        _note_the_end(bench, notes)
+        run = Run(bench, _tuning_bench(bench, notes))
+        _measure(run, _tune_all(run))
+        if ablations:
+            measure_ablations(run, notes)
+    return _result(run, protocol, notes)
+
+
+def _outline(bench: Bench) -> str:
+    split = bench.split
+    return (
+        f"Cut {split.as_of:%Y-%m-%d %H:%M}: {len(split.user_id):,} users with {len(split.target_node):,} new items; "
+        f"{int(split.available.sum()):,} items are ranked, {int((split.available & split.warm).sum()):,} with events."
+    )
+
+
+def _note_the_end(bench: Bench, notes: list[str]) -> None:
+    end, horizon_end = (
+        newest_event(bench.warehouse),
+        bench.split.as_of + timedelta(days=bench.split.horizon_days),
+    )
+    if end < horizon_end - timedelta(days=1):
+        notes.append(
+            f"The data ends at {end:%Y-%m-%d %H:%M}, inside the horizon, which ends at {horizon_end:%Y-%m-%d %H:%M}: "
+            "what users do after that is not there to be found."
         )
-        settings[kind.__name__] = str(best).partition("(")[2].rstrip(")")
+
+
+def _tuning_bench(bench: Bench, notes: list[str]) -> Bench | None:
+    """The window of the same length before the cut."""
+    days = bench.split.horizon_days
+    try:
+        return bench.at(bench.split.as_of - timedelta(days=days))
+    except (UsageError, EmptyWarehouseError):
+        notes.append(
+            f"Baselines could not be tuned: the {days} days before the cut hold nothing to predict. {UNTUNED}"
+        )
+        return None
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best settings of one baseline, and what else was tried."""
+
+    best: Baseline
+    grid: list[GridPoint]
+    seconds: float
+
+
+def _tune_all(run: Run) -> dict[str, Tuned]:
+    """Every baseline's settings by its name, each tuned with those before it known."""
+    tuned: dict[str, Tuned] = {}
+    for kind in BASELINES:
+        points = list(kind.grid([one.best for one in tuned.values()]))
+        tuned[kind.name] = _tune(run.tuning, kind.name, points)
+    before, seconds = run.tuning, 0.0
+    if before is not None:
+        static, part = Run(before, None).static(MODEL, Change())
+        by_hgnn = replace(before.split, text_vector=static.vectors)
+        before, seconds = replace(before, division=replace(before.division, split=by_hgnn)), part.seconds
+    found = _tune(before, HGNN_ALONE, list(SentenceVectors.grid([])))
+    tuned[HGNN_ALONE] = replace(found, seconds=found.seconds + seconds)
+    return tuned
+
+
+def _tune(bench: Bench | None, name: str, points: Sequence[Baseline]) -> Tuned:
+    """By NDCG@10 on the headline of the window before the cut; the first point where there is none."""
+    if bench is None:
+        return Tuned(points[0], [], 0.0)
+
+    def try_all() -> Part:
+        found = []
+        with progress.task(f"Tune {name}", len(points), "settings") as task:
+            for point in points:
+                found.append(
+                    bench.headline(bench.rank(point.fit(bench.split), only=bench.is_headline, k=TUNED_AT))
+                )
+                task.advance()
+        return Part(facts={"ndcg": found})
+
+    grid = [_settings(point) for point in points]
+    part = bench.part(try_all, step="tune", system=name, grid=grid)
+    ndcg = part.facts["ndcg"]
+    return Tuned(
+        points[int(np.argmax(ndcg))],
+        [GridPoint(*one) for one in zip(grid, ndcg, strict=True)],
+        part.seconds,
+    )
+
+
+def _settings(baseline: Baseline) -> dict[str, Any]:
+    """Fields by name; parts of a blend are settings too."""
+    return asdict(cast(Any, baseline))
+
+
+def _measure(run: Run, tuned: dict[str, Tuned]) -> None:
+    """The model, the baselines, and, in a made world, the truth."""
+    bench = run.bench
+    static = run.static(MODEL, Change())
+    run.add_model(
+        MODEL,
+        "model",
+        "Both layers, fitted at the cut as the refreshes fit them.",
+        static,
+        Change(),
+        extra=lambda space, lists: _to_look_at(bench, space, lists),
+    )
+    popular = tuned[Popularity.name].best
+    new_users = popular.fit(bench.split)(np.zeros(1, dtype=np.int64))[0]
+    by_hgnn = replace(bench.split, text_vector=static[0].vectors)
+
+    def ranked(baseline: Baseline, split: Split) -> Part:
+        return Part(bench.rank(baseline.fit(split), new_users))
+
+    for name, one in tuned.items():
+        part = bench.part(
+            partial(ranked, one.best, by_hgnn if name == HGNN_ALONE else bench.split),
+            step="baseline",
+            system=name,
+            settings=_settings(one.best),
+            new_users=_settings(popular),
+        )
+        about = HGNN_ABOUT if name == HGNN_ALONE else one.best.about
+        run.add(part, name, "baseline", about, _settings(one.best), one.grid, one.seconds)
+    without = Change(hgnn=False)
+    run.add_model(
+        WITHOUT_GRAPH,
+        "baseline",
+        "The same two-tower on text vectors: no HGNN, no graph.",
+        run.static(WITHOUT_GRAPH, without),
+        without,
+    )
+    _measure_oracle(run)
+
+
+def _measure_oracle(run: Run) -> None:
+    """In a made world: the ranking by the hidden truth."""
+    warehouse, split = run.bench.warehouse, run.bench.split
+    if not truth_folder(warehouse.root).is_dir():
+        return
+    user_ids, node_ids = split.user_id.to_pylist(), split.item["item_id"]
+
+    def scorer(users: np.ndarray) -> np.ndarray:
+        ids, scores = true_scores(warehouse.root, [user_ids[i] for i in users], split.as_of)
+        place = pc.index_in(node_ids, pa.array(ids)).to_numpy()
+        return scores[:, place]
+
+    part = run.bench.part(lambda: Part(run.bench.rank(scorer)), step="oracle")
+    about = (
+        "Ranking by the hidden truth of the made world: the best that anybody can do who knows all tastes."
+    )
+    run.add(part, ORACLE, "oracle", about)
+
+
+def _to_look_at(bench: Bench, space: Space, lists: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Examples and map, where the protocol has lists of all items."""
+    if "available" not in lists:
+        return {}
+    seed = bench.config.seed
+    drawn = item_map(bench.split, space.static.vectors, seed)
+    return {
+        "examples": [asdict(one) for one in examples(bench.split, space, lists["available"], seed)],
+        "item_map": asdict(drawn) if drawn else None,
+    }
+
+
+def _result(run: Run, protocol: str, notes: list[str]) -> Evaluation:
+    bench, looks = run.bench, run.looks
+    progress.say("Figures and intervals ...")
     return Evaluation(
-        as_of,
-        horizon_days,
-        len(split.user_id),
-        int(split.candidates.sum()),
-        [_row(name, settings[name], values, measured["gfm-store"]) for name, values in measured.items()],
+        protocol=protocol,
+        protocol_about=ABOUT[protocol],
+        as_of=bench.split.as_of,
+        horizon_days=bench.split.horizon_days,
+        tuning_as_of=run.tuning.split.as_of if run.tuning else None,
+        facts=_facts(run),
+        notes=notes,
+        views=bench.summaries(),
+        systems=run.systems,
+        figures=bench.figures(run.lists),
+        series=run.series,
+        item_map=ItemMap(**looks["item_map"]) if looks.get("item_map") else None,
+        examples=[Example.from_facts(one) for one in looks.get("examples", [])],
     )
 
 
-def _row(name: str, settings: str, values: dict[str, np.ndarray], model: dict[str, np.ndarray]) -> Row:
-    mine, theirs = model["NDCG@10"], values["NDCG@10"]
-    is_model = values is model
-    return Row(
-        name,
-        settings,
-        {metric: bootstrap(values[metric]) for metric in METRICS},
-        None if is_model or not theirs.any() else float(mine.mean() / theirs.mean()),
-        None if is_model else bootstrap(mine - theirs),
-    )
+def _facts(run: Run) -> dict[str, Any]:
+    """What the figures follow from."""
+    bench, split = run.bench, run.bench.split
+    return {
+        "data": {
+            "warehouse": bench.warehouse.root.resolve().name,
+            "users before the cut": split.streams.shape[0],
+            "users with new items": len(split.user_id),
+            "new items": len(split.target_node),
+            "items known at the cut": int(split.known.sum()),
+            "items available": int(split.available.sum()),
+            "available with events": int((split.available & split.warm).sum()),
+            "streamed user-item pairs": int(split.streams.nnz),
+            "item types": split.item_types,
+        },
+        "settings": bench.config.model_dump(mode="json"),
+        "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "machine": {"threads": bench.identity["threads"], "device": bench.identity["device"]},
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }
 
 
-def _tune(kind: type[Baseline], warehouse: Warehouse, as_of: datetime, horizon_days: int) -> Baseline:
-    """The settings of `kind` with the best NDCG@10 on a window of the same length before the cut."""
-    split = read_split(warehouse, as_of - timedelta(days=horizon_days), horizon_days)
-    best, best_ndcg = next(kind.grid()), -1.0
-    points = list(kind.grid())
-    with progress.task(f"Tune {kind.__name__}", len(points), "settings") as task:
-        for point in points:
-            ranked = _rank(split, point.scores(split))
-            ndcg = per_user(ranked, split.target_user, split.target_node)["NDCG@10"].mean()
-            if ndcg > best_ndcg:
-                best, best_ndcg = point, ndcg
-            task.advance()
-    return best
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except ModuleNotFoundError:
+        return "not installed"
 
 
-def _rank(split: Split, blocks: Iterator[np.ndarray]) -> np.ndarray:
-    """(U, 50) the best candidates that the user had not streamed, by node."""
-    user, node = split.seen()
-    ranked = []
-    for i, block in enumerate(blocks):
-        mine = (user >= i * USERS_AT_ONCE) & (user < (i + 1) * USERS_AT_ONCE)
-        block[user[mine] - i * USERS_AT_ONCE, node[mine]] = -np.inf
-        block[:, ~split.candidates] = -np.inf
-        k = min(LIST_LENGTH, block.shape[1])
-        top = np.argpartition(-block, k - 1, axis=1)[:, :k]
-        scores = np.take_along_axis(block, top, axis=1)
-        order = np.lexsort((top, -scores), axis=1)
-        top = np.take_along_axis(top, order, axis=1)
-        ranked.append(np.where(np.take_along_axis(block, top, axis=1) == -np.inf, -1, top))
-    return np.concatenate(ranked)
-
-
-def _measure_model(warehouse: Warehouse, split: Split, config: Config) -> dict[str, np.ndarray]:
-    """Fit both layers at the cut, exactly as the refreshes do, and rank by one dot product."""
-    fit, vectors, item_type = _fit_at(warehouse, split.as_of, config)
-    tables = read_histories(
-        warehouse,
-        split.user_id,
-        split.item_node["item_id"].combine_chunks(),
-        split.as_of,
-        fit.model.history_days,
-    )
-    users = np.concatenate(
-        [block for block, _ in fit.model.user_vectors(tables, split.as_of, vectors, item_type)]
-    )
-    row_of_node = np.full(split.item_node.num_rows, -1, dtype=np.int64)
-    row_of_node[fit.available] = np.arange(len(fit.available))
-    seen_user, seen_node = split.seen()
-    row = row_of_node[seen_node]
-    ranked = top_k(
-        users,
-        fit.item_vectors,
-        LIST_LENGTH,
-        (seen_user[row >= 0], row[row >= 0]),
-        split.candidates[fit.available],
-    )
-    nodes = np.where(ranked.row < 0, -1, fit.available[ranked.row])
-    return per_user(nodes, split.target_user, split.target_node)
-
-
-def _fit_at(
-    warehouse: Warehouse, as_of: datetime, config: Config
-) -> tuple[DynamicFit, np.ndarray, np.ndarray]:
-    """Both layers as of the cut; nothing is published. Returns the fit, item vectors and item types by node."""
-    graph = read_graph(warehouse, as_of, config.graph)
+def _text_encoder(warehouse: Warehouse, config: Config) -> EncodeText:
     encoder = TextEncoder(config.text, str(choose_device(config)))
-    text = encode_items(graph.item_text, encoder, TextCache(warehouse.root, encoder.fingerprint))
-    static = fit_static(graph, text, config)
-    tables = read_training(warehouse, as_of, config.two_tower)
-    fit = fit_dynamic(graph.item_node, graph.item_types, static.vectors, text, tables, config)
-    item_type = graph.item_node["type_index"].to_numpy().astype(np.int64)
-    return fit, static.vectors, item_type
+    cache = TextCache(warehouse.root, encoder.fingerprint)
+    return lambda item_text: encode_items(item_text, encoder, cache)

@@ -44,6 +44,7 @@ class Warehouse:
         self.root = root
         self.discard = False
         """Set inside `rewrite_warehouse`: nothing has changed after all, so leave the file as it is."""
+        self._standing_in: list[str] = []
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
         """Run one statement with `$name` parameters bound."""
@@ -76,6 +77,27 @@ class Warehouse:
         self.connection.unregister(name)
         self.execute(f"DROP TABLE IF EXISTS temp.{quote(name)}")
         self.connection.register(name, table)
+
+    @contextmanager
+    def stand_in(self, name: str, source: str, **parameters: Any) -> Iterator[None]:
+        """Let the rows of a statement of the catalogue stand in for the table `name`, such as "item", for a while.
+
+        Stand-ins may be nested: the statement reads what is in force when it is entered.
+        """
+        depth = len(self._standing_in)
+        rows = f"stand_in_{depth}"
+        self.execute(f"CREATE OR REPLACE TEMP TABLE {rows} AS\n{statement(source).text}", parameters)
+        self._standing_in.append(name)
+        self.execute(f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS SELECT * FROM temp.{rows}")
+        try:
+            yield
+        finally:
+            self._standing_in.pop()
+            self.execute(f"DROP VIEW temp.{quote(name)}")
+            if name in self._standing_in:
+                outer = depth - 1 - self._standing_in[::-1].index(name)
+                self.execute(f"CREATE TEMP VIEW {quote(name)} AS SELECT * FROM temp.stand_in_{outer}")
+            self.execute(f"DROP TABLE temp.{rows}")
 
     def close(self) -> None:
         """Give the file free."""

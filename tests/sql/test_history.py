@@ -110,44 +110,6 @@ def test_seen_is_what_was_streamed(tmp_path):
     assert rows(tmp_path, "history/user_item") == [(0, 0, ago(3)), (1, 1, ago(2))]
 
 
-def targets(root, horizon_days=14):
-    return rows(root, "history/hold_out_target", horizon_end=AS_OF + timedelta(days=horizon_days))
-
-
-def test_targets_are_newly_streamed_in_the_horizon(tmp_path):
-    events = [stream("x", item, 50) for item in ("p1", "p2", "p3", "p4")]
-    events += [
-        stream("u", "p1", 60),
-        stream("u", "p1", -1),  # streamed before the cut: not new
-        ("u", "p2", "preview", ago(3)),  # a preview is no stream
-        stream("u", "p2", -2),
-        stream("u", "p2", -3),
-        stream("u", "p3", 0),  # at the cut: in
-        stream("u", "p4", -14),  # at the horizon's end: out
-        ("v", "p4", "stream", ago(-14) - MICROSECOND),
-        ("v", "p1", "follow", ago(-1)),
-    ]
-    make_warehouse(tmp_path, catalogue("p1", "p2", "p3", "p4"), events)
-    assert targets(tmp_path) == [
-        ("u", "p3", 2, True, 1),
-        ("u", "p2", 1, True, 2),
-        ("v", "p4", 3, True, 1),
-    ]
-
-
-def test_cold_targets_have_places_of_their_own(tmp_path):
-    items = catalogue("p1", "p2", "p3") + catalogue("p4", published_at=ago(9))
-    events = [stream("x", "p1", 5), stream("x", "p3", 5)]
-    events += [stream("u", item, -day) for day, item in enumerate(["p2", "p1", "p4", "p3"], start=1)]
-    make_warehouse(tmp_path, items, events)
-    assert set(targets(tmp_path)) == {
-        ("u", "p2", None, False, 1),  # not known at the cut
-        ("u", "p4", 2, False, 2),  # known by its publication, but without an event
-        ("u", "p1", 0, True, 1),
-        ("u", "p3", 1, True, 2),
-    }
-
-
 def test_every_profile_column_is_a_feature(tmp_path):
     users = [{"user_id": "v", "country": "SE", "plan": "free"}, {"user_id": "gone", "country": "NO"}]
     make_warehouse(tmp_path, catalogue("p1"), [stream("u", "p1", 1), stream("v", "p1", 1)], users)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import duckdb
 import pytest
+from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 from gfm_store.errors import EmptyWarehouseError, SchemaVersionError, WarehouseError, WarehouseLockedError
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse, warehouse_file
@@ -163,3 +164,96 @@ def test_python_variables_are_invisible_to_sql(root):
 def test_the_default_moment_needs_an_event(root):
     with open_warehouse(root) as warehouse, pytest.raises(EmptyWarehouseError, match="no events yet"):
         newest_event(warehouse)
+
+
+PODCASTS = [stream("u", "p1", 3), stream("u", "p1", 1), ("v", "p2", "follow", ago(2))]
+BOOKS = [stream("u", "b1", 5), ("v", "b1", "preview", ago(4)), ("w", "b1", "skip", ago(1))]
+
+
+@pytest.fixture
+def two_types(tmp_path):
+    return make_warehouse(tmp_path, catalogue("p1", "p2", "b1"), PODCASTS + BOOKS)
+
+
+def events(warehouse):
+    """(user, item, type) of what the name `interaction_event` stands for."""
+    found = warehouse.arrow("SELECT user_id, item_id, event_type FROM interaction_event").to_pylist()
+    return sorted(tuple(row.values()) for row in found)
+
+
+def brief(rows):
+    return sorted(row[:3] for row in rows)
+
+
+def test_what_stands_in_for_a_table_is_what_statements_read(two_types):
+    with open_warehouse(two_types) as warehouse:
+        with (
+            warehouse.stand_in("interaction_event", "evaluation/event_of_type", item_type="podcast"),
+            warehouse.stand_in("item", "evaluation/item_of_type", item_type="book"),
+        ):
+            assert events(warehouse) == brief(PODCASTS)
+            assert warehouse.create("history/user_node", as_of=AS_OF) == 2
+            assert warehouse.scalar("SELECT string_agg(item_id) FROM item") == "b1"
+        assert events(warehouse) == brief(PODCASTS + BOOKS)
+        assert warehouse.create("history/user_node", as_of=AS_OF) == 3
+        assert count(warehouse) == 3
+
+
+def test_stand_ins_are_nested(two_types):
+    with open_warehouse(two_types) as warehouse:
+        with warehouse.stand_in("interaction_event", "evaluation/event_of_type", item_type="book"):
+            with warehouse.stand_in("item", "evaluation/item_of_type", item_type="book"):
+                with warehouse.stand_in("interaction_event", "evaluation/strong_event"):
+                    assert events(warehouse) == [("u", "b1", "stream"), ("w", "b1", "skip")]
+                    assert count(warehouse) == 1
+                assert events(warehouse) == brief(BOOKS)
+                assert count(warehouse) == 1
+            assert events(warehouse) == brief(BOOKS)
+            assert count(warehouse) == 3
+            with warehouse.stand_in("interaction_event", "evaluation/strong_event"):
+                assert len(events(warehouse)) == 2
+        assert events(warehouse) == brief(PODCASTS + BOOKS)
+
+
+def test_tables_are_what_they_were_after_an_error(two_types):
+    with open_warehouse(two_types) as warehouse:
+        with warehouse.stand_in("interaction_event", "evaluation/event_of_type", item_type="book"):
+            with (
+                pytest.raises(RuntimeError, match="half-way"),
+                warehouse.stand_in("interaction_event", "evaluation/strong_event"),
+            ):
+                raise RuntimeError("half-way")
+            assert events(warehouse) == brief(BOOKS)
+        with (
+            pytest.raises(RuntimeError, match="half-way"),
+            warehouse.stand_in("interaction_event", "evaluation/strong_event"),
+        ):
+            raise RuntimeError("half-way")
+        assert events(warehouse) == brief(PODCASTS + BOOKS)
+        assert warehouse.scalar("SELECT count(*) FROM duckdb_views() WHERE temporary AND NOT internal") == 0
+        assert warehouse.scalar("SELECT count(*) FROM duckdb_tables() WHERE temporary") == 0
+
+
+def test_a_stand_in_that_cannot_be_made_leaves_things_as_they_are(two_types):
+    with open_warehouse(two_types) as warehouse:
+        with (
+            pytest.raises(duckdb.Error),  # it reads last_item, which was not made
+            warehouse.stand_in("interaction_event", "evaluation/event_before_last"),
+        ):
+            pass
+        assert events(warehouse) == brief(PODCASTS + BOOKS)
+        with warehouse.stand_in("interaction_event", "evaluation/strong_event"):
+            assert len(events(warehouse)) == 4
+        assert events(warehouse) == brief(PODCASTS + BOOKS)
+
+
+def test_a_stand_in_leaves_the_file_alone(two_types):
+    before = warehouse_file(two_types).read_bytes()
+    with (
+        open_warehouse(two_types) as warehouse,
+        warehouse.stand_in("interaction_event", "evaluation/strong_event"),
+        open_warehouse(two_types) as other,
+    ):
+        assert len(events(warehouse)) == 4
+        assert len(events(other)) == 6
+    assert warehouse_file(two_types).read_bytes() == before

@@ -1,0 +1,208 @@
+"""What each part of the model is worth: the papers' claims, each a system or a series beside the whole model."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from operator import eq
+
+import numpy as np
+import pyarrow.compute as pc
+
+from gfm_store import progress
+from gfm_store.config import Config
+from gfm_store.errors import EmptyWarehouseError, UsageError
+from gfm_store.evaluation.baselines import SentenceVectors
+from gfm_store.evaluation.bench import Bench
+from gfm_store.evaluation.metrics import Estimate
+from gfm_store.evaluation.model import Change, StandIn, StaticAt
+from gfm_store.evaluation.parts import Part
+from gfm_store.evaluation.result import MODEL, Series
+from gfm_store.evaluation.run import Run
+from gfm_store.evaluation.split import Split
+
+ONE_PER_TYPE = "one model per type"
+FROZEN = "HGNN frozen"
+WITHOUT_HGNN = "without HGNN"
+WINDOWS = 4
+"""Successive windows with a refresh of the two-tower each."""
+STREAMS_PER_ITEM = (0, 1, 5, 20)
+"""The cold-start curve: what is known of each item of the withheld type."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One change to the whole model."""
+
+    name: str
+    about: str
+    change: Change
+
+
+def _unbalanced(config: Config) -> Config:
+    return config.model_copy(update={"hgnn": config.hgnn.model_copy(update={"balanced": False})})
+
+
+ABLATIONS = (
+    Ablation(
+        WITHOUT_HGNN,
+        "The two-tower reads text vectors where it read HGNN vectors; no graph (arXiv 2403.05185, section 4.3).",
+        Change(hgnn=False),
+    ),
+    Ablation(
+        "without text",
+        "The HGNN reads random vectors in place of the text, and the two-tower no text.",
+        Change(text=False),
+    ),
+    Ablation(
+        "homogeneous graph",
+        "All items are of one type and all edges of one relation in the HGNN.",
+        Change(item_types=False),
+    ),
+    Ablation(
+        "without the balanced sampler",
+        "Each relation contributes its own number of edges to an epoch (arXiv 2403.05185, section 3.2).",
+        Change(configure=_unbalanced),
+    ),
+    Ablation(
+        "without weak signals",
+        "Follows, previews and intents to pay are left out of histories.",
+        Change(stand_ins=(StandIn("interaction_event", "evaluation/strong_event"),)),
+    ),
+)
+
+
+def measure_ablations(run: Run, notes: list[str]) -> None:
+    """Take all ablations in; what the data does not allow is told in `notes`."""
+    for one in ABLATIONS:
+        run.add_model(one.name, "ablation", one.about, run.static(one.name, one.change), one.change)
+    if len(run.bench.split.item_types) > 1:
+        _measure_one_per_type(run)
+        _measure_withheld(run)
+    else:
+        notes.append("The data has one item type: a model per type and a withheld type are not computable.")
+    _measure_frozen(run, notes)
+
+
+def _measure_one_per_type(run: Run) -> None:
+    """Both layers fitted on the items and events of one type alone, for each type."""
+    parts = []
+    for item_type in run.bench.split.item_types:
+        alone = Change(
+            stand_ins=(
+                StandIn("interaction_event", "evaluation/event_of_type", {"item_type": item_type}),
+                StandIn("item", "evaluation/item_of_type", {"item_type": item_type}),
+            )
+        )
+        name = f"{ONE_PER_TYPE}: {item_type}"
+        try:
+            static = run.static(name, alone)
+        except EmptyWarehouseError:
+            continue  # the type has no event before the cut: nothing to fit, and no list
+        part = run.model_part(name, static, alone, only=partial(eq, f"type:{item_type}"))
+        parts += [part, static[1]]
+    whole = Part({name: lists for part in parts[::2] for name, lists in part.arrays.items()})
+    about = (
+        "A static and a dynamic layer of its own for each type, which see no other type (arXiv 2403.07478)."
+    )
+    run.add(
+        replace(whole, reused=all(part.reused for part in parts)), ONE_PER_TYPE, "ablation", about, also=parts
+    )
+
+
+def _measure_withheld(run: Run) -> None:
+    """The sparsest type enters by its text alone, and then by few streams per item."""
+    split = run.bench.split
+    streams = np.bincount(split.type_index[split.streams.indices], minlength=len(split.item_types))
+    sparse = split.item_types[int(np.argmin(streams))]
+
+    def few(per_item: int) -> tuple[StandIn, ...]:
+        parameters = {"item_type": sparse, "per_item": per_item, "as_of": split.as_of}
+        return (StandIn("interaction_event", "evaluation/event_but_few", parameters),)
+
+    name = f"HGNN without {sparse}"
+    static = run.static(name, Change(stand_ins=few(0)))
+    about = (
+        f"No event on {sparse} items reaches the HGNN, so they enter by their text; the two-tower sees all."
+    )
+    run.add_model(name, "ablation", about, static, Change())
+    view = next(one for one in run.bench.views if one.name == f"type:{sparse}")
+
+    def hit_rate(part: Part) -> Estimate | None:
+        sums = run.bench.sums(view, part.arrays)
+        return run.bench.bootstrap.sample(view.users(split), sums).estimate("HR@10") if sums else None
+
+    curve = [
+        run.model_part(
+            f"{name}, {per_item} streams an item",
+            static,
+            Change(stand_ins=few(per_item)),
+            only=partial(eq, view.candidates),
+        )
+        for per_item in STREAMS_PER_ITEM
+    ]
+    constant = {"whole model": MODEL, "text neighbours": SentenceVectors.name}
+    run.series.append(
+        Series(
+            name=f"Cold start of {sparse}: HR@10",
+            x_title="streams known of each item",
+            x=list(map(float, STREAMS_PER_ITEM)),
+            lines={"withheld from the HGNN": [hit_rate(part) for part in curve]}
+            | {
+                label: [hit_rate(Part(run.lists[system]))] * len(STREAMS_PER_ITEM)
+                for label, system in constant.items()
+            },
+            about=f"{sparse} is withheld from HGNN training and enters by text. Of each of its items, the two-tower "
+            "and the users' histories hold the newest few streams. Whole model and text neighbours know all events.",
+        )
+    )
+
+
+def _measure_frozen(run: Run, notes: list[str]) -> None:
+    """The two-tower refreshed over successive windows on the HGNN of the first, against an HGNN retrained each time."""
+    bench = run.bench
+    split, days = bench.split, timedelta(days=bench.split.horizon_days)
+    cuts = [split.as_of - days * i for i in range(WINDOWS - 1, -1, -1)]
+    try:
+        benches = [bench.at(cut) for cut in cuts[:-1]]
+        frozen, _ = frozen_part = run.static("frozen", Change(), cuts[0])
+    except (UsageError, EmptyWarehouseError):
+        notes.append(f"The data does not reach back over {WINDOWS} windows: a frozen HGNN is not computable.")
+        return
+    about = f"The HGNN was trained {WINDOWS - 1} windows before the cut; newer items enter by their text."
+    run.add_model(FROZEN, "ablation", about, frozen_part, Change(), {"trained at": f"{cuts[0]:%Y-%m-%d}"})
+    lines: dict[str, list[Estimate | None]] = {"frozen": [], "retrained": []}
+    with progress.task("Frozen and retrained", len(cuts), "windows") as task:
+        for other in benches:
+            there = Run(other, None)
+            retrained = there.static(MODEL, Change())
+            vectors = frozen.vectors[_places(other.split, split)]
+            kept = (StaticAt(frozen.item_types, vectors, frozen.curve), frozen_part[1])
+            lines["frozen"].append(
+                _ndcg(other, there.model_part(FROZEN, kept, Change(), other.is_headline).arrays)
+            )
+            part = there.model_part("retrained", retrained, Change(), other.is_headline)
+            lines["retrained"].append(_ndcg(other, part.arrays))
+            task.advance()
+    lines["frozen"].append(_ndcg(bench, run.lists[FROZEN]))
+    lines["retrained"].append(_ndcg(bench, run.lists[MODEL]))
+    run.series.append(
+        Series(
+            name="Frozen HGNN: NDCG@10",
+            x_title=f"windows of {split.horizon_days} days after the HGNN was trained",
+            x=[float(i) for i in range(WINDOWS)],
+            lines=lines,
+            about="The two-tower is fitted anew at each cut: on the HGNN of the first cut, and on one retrained then.",
+        )
+    )
+
+
+def _places(split: Split, among: Split) -> np.ndarray:
+    """(N,) nodes in `among`, a later split, of the items of `split`."""
+    place: np.ndarray = pc.index_in(split.item["item_id"], among.item["item_id"].combine_chunks()).to_numpy()
+    return place
+
+
+def _ndcg(bench: Bench, lists: dict[str, np.ndarray]) -> Estimate | None:
+    view = bench.views[0]
+    sums = bench.sums(view, lists)
+    return bench.bootstrap.sample(view.users(bench.split), sums, False).estimate("NDCG@10") if sums else None

@@ -1,0 +1,183 @@
+"""The model under evaluation: both layers fitted at a cut, as the refreshes fit them, and scored on a split."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from gfm_store.config import Config
+from gfm_store.dynamic_layer.fitting import fit_dynamic
+from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.evaluation.ranking import Scorer
+from gfm_store.evaluation.split import Split
+from gfm_store.static_layer.fitting import fit_static
+from gfm_store.warehouse.connection import Warehouse
+from gfm_store.warehouse.graph import GraphTables, read_graph, read_item_nodes
+from gfm_store.warehouse.history import HistoryTables, read_histories, read_training
+
+Curves = dict[str, list[dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """Rows of a statement of `sql/evaluation/` that stand in for a table of the warehouse."""
+
+    table: str
+    source: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an ablation does to the model; by default nothing."""
+
+    configure: Callable[[Config], Config] = lambda config: config
+    stand_ins: tuple[StandIn, ...] = ()
+    """What both layers read instead of the warehouse's tables."""
+    static_stand_ins: tuple[StandIn, ...] = ()
+    """What the static layer reads besides."""
+    hgnn: bool = True
+    """False: the two-tower gets text vectors where it had HGNN vectors."""
+    text: bool = True
+    """False: the HGNN gets random vectors, which tell items apart and mean nothing, and the two-tower none."""
+    item_types: bool = True
+    """False: the graph has one type of items and one relation."""
+
+
+NOTHING = Change()
+
+
+@dataclass(frozen=True)
+class StaticAt:
+    """What a static layer gives to the items of a split."""
+
+    item_types: list[str]
+    """By type index."""
+    vectors: np.ndarray
+    """(N, dim) float32, by the split's nodes; what the graph does not hold enters by its text."""
+    curve: list[dict[str, float]]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the vectors, in hex."""
+        return hashlib.sha256(np.ascontiguousarray(self.vectors).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Space:
+    """A fitted model over a split's users and items. Shapes: U users, N items of the split."""
+
+    users: np.ndarray
+    """(U, dim) float32."""
+    items: np.ndarray
+    """(N, dim) float32."""
+    model: DynamicModel
+    histories: HistoryTables
+    """By the nodes of the split."""
+    static: StaticAt
+    item_type: np.ndarray
+    """(N,) int64: the model's type indices."""
+    curves: Curves
+
+    def scorer(self) -> Scorer:
+        """Dot products."""
+        return lambda users: self.users[users] @ self.items.T
+
+
+def fit_static_at(
+    warehouse: Warehouse, split: Split, as_of: datetime, config: Config, change: Change = NOTHING
+) -> StaticAt:
+    """The static layer as of `as_of`, at the split's cut or before it."""
+    config = change.configure(config)
+    with standing_in(warehouse, as_of, (*change.stand_ins, *change.static_stand_ins)):
+        graph = read_graph(warehouse, as_of, config.graph)
+    text = split.text_vector if change.text else _random_like(split.text_vector, config.seed)
+    if not change.hgnn:
+        return StaticAt(graph.item_types, text, [])
+    if not change.item_types:
+        graph = _one_type(graph)
+    place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
+    model = fit_static(graph, text[place], config)
+    vectors = model.hgnn.embed_isolated(torch.from_numpy(text)).numpy()
+    vectors[place] = model.vectors
+    curve = [{"loss": epoch.loss, "validation": epoch.validation_mrr} for epoch in model.epochs]
+    return StaticAt(graph.item_types, vectors, curve)
+
+
+def fit_space(
+    warehouse: Warehouse, split: Split, config: Config, static: StaticAt, change: Change = NOTHING
+) -> Space:
+    """The dynamic layer at the split's cut on top of a static layer, which may be older."""
+    config = change.configure(config)
+    text = split.text_vector if change.text else np.zeros_like(split.text_vector)
+    with standing_in(warehouse, split.as_of, change.stand_ins):
+        item_node = read_item_nodes(warehouse, split.as_of)
+        tables = read_training(warehouse, split.as_of, config.two_tower)
+        item_types = static.item_types if change.item_types else split.item_types
+        place = pc.index_in(item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
+        fit = fit_dynamic(item_node, item_types, static.vectors[place], text[place], tables, config)
+        # What the model was not told of comes after its nodes, so that its counts of streams stay where they are.
+        new = np.setdiff1d(np.arange(split.item.num_rows), place)
+        node = np.concatenate([place, new])
+        features = fit.model.item_features(split.item.take(node), static.vectors[node], text[node])
+        items = fit.model.item_vectors(features, torch.arange(len(node)), fit.popularity)
+        node_id = split.item["item_id"].combine_chunks()
+        histories = read_histories(warehouse, split.user_id, node_id, split.as_of, fit.model.history_days)
+    item_type = features.item_type.numpy()
+    by_node = np.argsort(node)
+    users = [
+        block
+        for block, _ in fit.model.user_vectors(histories, split.as_of, static.vectors, item_type[by_node])
+    ]
+    curves = {
+        "HGNN": static.curve,
+        "two-tower": [{"loss": e.loss, "validation": e.validation_ndcg} for e in fit.epochs],
+    }
+    return Space(
+        users=np.concatenate(users),
+        items=items[by_node],
+        model=fit.model,
+        histories=histories,
+        static=static,
+        item_type=item_type[by_node],
+        curves={name: curve for name, curve in curves.items() if curve},
+    )
+
+
+@contextmanager
+def standing_in(warehouse: Warehouse, as_of: datetime, stand_ins: tuple[StandIn, ...]) -> Iterator[None]:
+    """What stands in for events never adds an item to those known at `as_of`."""
+    with ExitStack() as stack:
+        if stand_ins:
+            read_item_nodes(warehouse, as_of)
+            stack.enter_context(warehouse.stand_in("interaction_event", "evaluation/known_event"))
+            stack.enter_context(warehouse.stand_in("item", "evaluation/known_item"))
+        for one in stand_ins:
+            stack.enter_context(warehouse.stand_in(one.table, one.source, **one.parameters))
+        yield
+
+
+def _random_like(text: np.ndarray, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed).standard_normal(text.shape).astype(np.float32)
+    unit: np.ndarray = random / np.linalg.norm(random, axis=1, keepdims=True)
+    return unit
+
+
+def _one_type(graph: GraphTables) -> GraphTables:
+    """The same graph with one type of items."""
+    item_node, edges = graph.item_node, graph.co_interaction
+    zero = pa.array(np.zeros(item_node.num_rows, dtype=np.int32))
+    item_node = item_node.set_column(item_node.schema.get_field_index("type_index"), "type_index", zero)
+    name = pa.array(["item"] * item_node.num_rows)
+    item_node = item_node.set_column(item_node.schema.get_field_index("item_type"), "item_type", name)
+    zero = pa.array(np.zeros(edges.num_rows, dtype=np.int32))
+    for end in ("src_type", "dst_type"):
+        edges = edges.set_column(edges.schema.get_field_index(end), end, zero)
+    return replace(graph, item_node=item_node, co_interaction=edges)
