@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 ASK = (
     "import jobs.refresh_dynamic as job, pathlib\n"
     "from gfm_store.warehouse.catalogue import sql_folder, statements\n"
-    "names = [one.name for folder in ('warehouse', 'graph', 'history', 'audit', 'ingest', 'sample') "
+    "names = [one.name for folder in ('warehouse', 'graph', 'history', 'audit', 'ingest', 'sample', 'evaluation') "
     "for one in statements(folder)]\n"
     "print(sql_folder(), pathlib.Path(job.__file__).parent, len(names), sep='\\n')\n"
 )
@@ -55,6 +55,9 @@ def test_a_wheel_holds_the_sql_and_the_jobs_and_no_tests(wheel):
         == N_STATEMENTS
     )
     assert "jobs/refresh_dynamic.py" in names
+    report = {path.name for path in (ROOT / "gfm_store/evaluation/report").glob("report.*")}
+    assert report == {"report.css", "report.html.jinja"}
+    assert {f"gfm_store/evaluation/report/{name}" for name in report} <= set(names)
     assert {name.split("/")[0] for name in names} == {"gfm_store", "jobs", "gfm_store-0.1.0.dist-info"}
 
 

@@ -482,3 +482,9 @@ def _inverse(gram: sparse.csr_array, l2: float) -> np.ndarray:
         square = np.tril(inverse[begin:end, begin:end])
         inverse[begin:end, begin:end] = square + np.tril(square, -1).T
     return inverse
+
+
+def clear_caches() -> None:
+    """Let go of what fits share: matrices of the last split."""
+    for shared in (item_cosine, three_steps, text_terms, item_precision):
+        shared.cache_clear()

@@ -18,7 +18,7 @@ from gfm_store.config import Config
 from gfm_store.device import choose_device
 from gfm_store.errors import EmptyWarehouseError, UsageError
 from gfm_store.evaluation.ablations import measure_ablations
-from gfm_store.evaluation.baselines import BASELINES, Baseline, Popularity, SentenceVectors
+from gfm_store.evaluation.baselines import BASELINES, Baseline, Popularity, SentenceVectors, clear_caches
 from gfm_store.evaluation.bench import Bench
 from gfm_store.evaluation.examples import examples, item_map
 from gfm_store.evaluation.model import Change, Space
@@ -220,6 +220,7 @@ def _measure(run: Run, tuned: dict[str, Tuned]) -> None:
         )
         about = HGNN_ABOUT if name == HGNN_ALONE else one.best.about
         run.add(part, name, "baseline", about, _settings(one.best), one.grid, one.seconds)
+    clear_caches()
     without = Change(hgnn=False)
     run.add_model(
         WITHOUT_GRAPH,

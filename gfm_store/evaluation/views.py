@@ -85,7 +85,12 @@ def views(split: Split) -> list[View]:
         View("all", "All items", "All new items of the horizon.", "available", warm_target),
         View("warm users", "Warm users", "Users with an event before the cut.", "available", first & known),
         View(
-            "new users", "New users", "Users without any event before the cut.", "available", first & ~known
+            "new users",
+            "New users",
+            "Users without any event before the cut: the model ranks for an empty history; baselines that cannot do so "
+            "give the tuned popularity list.",
+            "available",
+            first & ~known,
         ),
     ]
     if len(split.item_types) > 1:
