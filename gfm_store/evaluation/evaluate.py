@@ -35,7 +35,7 @@ from gfm_store.warehouse.sample.truth import true_scores, truth_folder
 HGNN_ALONE = "HGNN vectors"
 WITHOUT_GRAPH = "two-tower without graph"
 ORACLE = "oracle"
-HGNN_ABOUT = "Nearest items by HGNN vectors to the user's own, recent ones counting more; no two-tower."
+HGNN_ABOUT = "Nearest items by HGNN vectors to the user's own, with the half-life that was tuned for sentence vectors; no two-tower."
 UNTUNED = "They stand with the first settings of their grids."
 TUNED_AT = 10
 """Length of the lists in tuning: what NDCG@10 needs."""
@@ -151,13 +151,7 @@ def _tune_all(run: Run) -> dict[str, Tuned]:
     for kind in BASELINES:
         points = list(kind.grid([one.best for one in tuned.values()]))
         tuned[kind.name] = _tune(run.tuning, kind.name, points)
-    before, seconds = run.tuning, 0.0
-    if before is not None:
-        static, part = Run(before, None).static(MODEL, Change())
-        by_hgnn = replace(before.split, text_vector=static.vectors)
-        before, seconds = replace(before, division=replace(before.division, split=by_hgnn)), part.seconds
-    found = _tune(before, HGNN_ALONE, list(SentenceVectors.grid([])))
-    tuned[HGNN_ALONE] = replace(found, seconds=found.seconds + seconds)
+    tuned[HGNN_ALONE] = Tuned(tuned[SentenceVectors.name].best, [], 0.0)
     return tuned
 
 
