@@ -35,7 +35,9 @@ from gfm_store.warehouse.sample.truth import true_scores, truth_folder
 HGNN_ALONE = "HGNN vectors"
 WITHOUT_GRAPH = "two-tower without graph"
 ORACLE = "oracle"
-HGNN_ABOUT = "Nearest items by HGNN vectors to the user's own, with the half-life of sentence vectors; no two-tower."
+HGNN_ABOUT = (
+    "Nearest items by HGNN vectors to the user's own, with the half-life of sentence vectors; no two-tower."
+)
 UNTUNED = "They stand with the first settings of their grids."
 TUNED_AT = 10
 """Length of the lists in tuning: what NDCG@10 needs."""
