@@ -14,6 +14,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gfm_store.evaluation.split import Split
 from gfm_store.warehouse import catalogue
@@ -113,7 +115,11 @@ def split_fingerprint(split: Split) -> str:
     )
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(json.dumps([split.item.to_pydict(), split.user_id.to_pylist()], default=str).encode())
+    for table in (split.item, pa.table({"user_id": split.user_id})):
+        # As Parquet: the same bytes for the same values, however they lie in memory.
+        encoded = pa.BufferOutputStream()
+        pq.write_table(table, encoded)
+        digest.update(encoded.getvalue())
     return digest.hexdigest()
 
 
