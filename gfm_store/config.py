@@ -146,6 +146,38 @@ class TwoTowerConfig(_Settings):
     """Most frequent values kept per categorical feature; the others are unknown."""
 
 
+class BlendConfig(_Settings):
+    """What joins the towers in the one dot product: momentum of items and linear factors, learned on snapshots."""
+
+    enabled: bool = True
+    """False leaves the two-tower alone."""
+    horizon_days: int = Field(14, ge=1)
+    """A snapshot is asked for the days that follow it; at most a quarter of the training window."""
+    max_snapshots: int = Field(16, ge=1)
+    """Moments before `as_of`, evenly over the training window."""
+    targets_per_user: int = Field(5, ge=1)
+    """First new items of a user after a snapshot, so that the busy do not drown the others."""
+    momentum_dim: int = Field(16, ge=1)
+    """Dimensions in which users differ about what is rising, new or established."""
+    interaction_factors: int = Field(128, ge=1)
+    """Rank of the factors from who streamed what."""
+    lexical_factors: int = Field(128, ge=1)
+    """Rank of the factors from the words of titles, descriptions and genres."""
+    tower_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
+    """The towers join with the one of these that ranks the last days best; (1.0,) chooses nothing."""
+    steps: int = Field(400, ge=1)
+    """Of the optimizer, one snapshot a step."""
+    batch_size: int = Field(512, ge=2)
+    """Targets per step."""
+    num_negatives: int = Field(1024, ge=1)
+    """Items known at the snapshot that are candidates beside the targets."""
+    learning_rate: float = Field(3e-3, gt=0)
+    """At the top of a one-cycle schedule."""
+    weight_decay: float = Field(1e-4, ge=0)
+    averaging: float = Field(0.98, ge=0, lt=1)
+    """Decay per step of the moving average of the weights, which is what is kept."""
+
+
 class ServingConfig(_Settings):
     """What is published, and what the lists for users without history look like."""
 
@@ -171,6 +203,7 @@ class Config(_Settings):
     text: TextConfig = TextConfig()
     hgnn: HGNNConfig = HGNNConfig()
     two_tower: TwoTowerConfig = TwoTowerConfig()
+    blend: BlendConfig = BlendConfig()
     serving: ServingConfig = ServingConfig()
 
     def fingerprint(self, *sections: str) -> str:

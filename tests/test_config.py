@@ -67,6 +67,7 @@ def test_every_setting_is_documented():
         Config().text,
         Config().hgnn,
         Config().two_tower,
+        Config().blend,
         Config().serving,
     ):
         for name, field in type(section).model_fields.items():

@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
+from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import training_device
-from gfm_store.dynamic_layer.history import Popularity, Vocabulary, column
-from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.dynamic_layer.blend_training import choose_tower_weight, fit_blend, read_examples
+from gfm_store.dynamic_layer.factors import lexical_factors
+from gfm_store.dynamic_layer.history import DAY, Popularity, Vocabulary, column, microseconds
+from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
+from gfm_store.dynamic_layer.snapshots import SnapshotReader
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
-from gfm_store.dynamic_layer.two_tower import Sizes, TwoTower
+from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import TrainingTables
 
 
@@ -33,15 +38,17 @@ def fit_dynamic(
     item_types: list[str],
     vectors: np.ndarray,
     text: np.ndarray,
+    item_text: pa.Table,
     tables: TrainingTables,
     config: Config,
 ) -> DynamicFit:
-    """Train the two-tower on top of frozen HGNN vectors.
+    """Train the two-tower on top of frozen HGNN vectors, and the blend that joins it.
 
     Args:
         item_node: the items known at the moment, by node.
         item_types: types by type index, as the static layer knows them; further types are "unknown".
         vectors: (N, dim) HGNN vectors, text: (N, text_dim), by node.
+        item_text: column `text`, by node.
     """
     two_tower = config.two_tower
     profile_names = [name for name in tables.history.user_feature.column_names if name != "user_index"]
@@ -83,6 +90,9 @@ def fit_dynamic(
             device,
         )
         model = replace(model, towers=trainer.fit().cpu())
+    if config.blend.enabled:
+        texts = item_text["text"].to_pylist()
+        model = replace(model, blended=_fit_blend(item_node, items, texts, trainer, len(item_types), config))
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
@@ -91,3 +101,85 @@ def fit_dynamic(
         trainer.popularity,
         trainer.epochs,
     )
+
+
+def _fit_blend(
+    item_node: pa.Table,
+    items: ItemFeatures,
+    texts: list[str],
+    trainer: TwoTowerTrainer,
+    num_types: int,
+    config: Config,
+) -> FittedBlend | None:
+    """The blend on all snapshots, with the towers' weight from the last days; None where there are no targets."""
+    pair, settings, as_of = trainer.tables.training_pair, config.blend, trainer.tables.history.as_of
+    moment = column(pair, "event_ts")
+    if not moment.numel():
+        return None
+    published = item_node["published_at"].combine_chunks()
+    unknown = torch.from_numpy(published.is_null().to_numpy(zero_copy_only=False).copy())
+    filled = pa.table({"published_at": published.fill_null(0)})
+    available = column(item_node, "is_available", torch.bool)
+    reader = SnapshotReader(
+        histories=trainer.histories,
+        popularity=trainer.popularity,
+        pair_user=column(pair, "user_index"),
+        pair_node=column(pair, "node"),
+        pair_moment=moment,
+        item_type=items.item_type,
+        num_types=num_types,
+        published=column(filled, "published_at").double().masked_fill(unknown, float("nan")),
+        lexical=torch.from_numpy(
+            lexical_factors(texts, available.numpy(), settings.lexical_factors, config.seed)
+        ),
+        candidates=available,
+        as_of=microseconds(as_of),
+        history_events=config.two_tower.history_events,
+        config=settings,
+        seed=config.seed,
+    )
+    span = max(int((microseconds(as_of) - int(moment[0])) // DAY), 1)
+    horizon = min(settings.horizon_days, max(span // 4, 1))
+    examples = read_examples(reader, reader.days(horizon - 1, span - 1), horizon)
+    if not examples:
+        return None
+    weight = _tower_weight(reader, trainer, span, horizon, num_types, config)
+    blend = fit_blend(examples, num_types, settings, config.seed)
+    return FittedBlend(blend, reader.snapshot(-1).context, microseconds(as_of), weight)
+
+
+def _tower_weight(
+    reader: SnapshotReader,
+    trainer: TwoTowerTrainer,
+    span: int,
+    horizon: int,
+    num_types: int,
+    config: Config,
+) -> float:
+    """How much the towers count, by the last days: towers and blend have not seen them."""
+    towers, days, weights = trainer.early, trainer.validation_days(), config.blend.tower_weights
+    if towers is None or len(weights) == 1:
+        return weights[-1]
+    held = read_examples(reader, [days - 1], days)
+    early = read_examples(reader, reader.days(days + horizon - 1, span - 1), horizon)
+    if not held or not early:
+        return weights[-1]
+    blend = fit_blend(early, num_types, config.blend, config.seed)
+    moment, width = reader.moment(days - 1), trainer.sizes.layers[-1]
+    with torch.no_grad():
+        item = trainer.item_vectors_at(towers, held[0].snapshot.known, days - 1)[:, :width].cpu()
+
+    def tower_scores(users: Tensor) -> Tensor:
+        return trainer.user_vectors_at(towers, users, moment)[:, :width].cpu() @ item.T
+
+    weight, ndcg = choose_tower_weight(
+        blend,
+        held[0],
+        tower_scores,
+        lambda users: trainer.events_before(users, moment, strong_only=True),
+        weights,
+        config.two_tower.validation_users,
+        torch.Generator().manual_seed(config.seed),
+    )
+    progress.say(f"Blend: NDCG@10 of the last {days} days {ndcg:.4f} with the towers at {weight:g}.")
+    return weight

@@ -43,10 +43,16 @@ class HistoryBatch:
     """(B, L) int64."""
     slot: Tensor
     """(B, L) int64: item type * NUM_SIGNALS + signal, or -1."""
+    age: Tensor
+    """(B, L) float32: days from the event to the moment; 0 without event."""
 
     def to(self, device: torch.device) -> "HistoryBatch":
         """The same on another device."""
-        return HistoryBatch(self.node.to(device), self.slot.to(device))
+        return HistoryBatch(self.node.to(device), self.slot.to(device), self.age.to(device))
+
+    def rows(self, index: Tensor) -> "HistoryBatch":
+        """Some of the histories."""
+        return HistoryBatch(self.node[index], self.slot[index], self.age[index])
 
 
 @dataclass(frozen=True)
@@ -96,11 +102,22 @@ class Histories:
         place = place.clamp_min(0)
         if not self.node.numel():
             empty = torch.zeros(user.numel(), num_events, dtype=torch.int64)
-            return HistoryBatch(empty, empty - 1)
+            return HistoryBatch(empty, empty - 1, empty.float())
         there &= self.event_ts[place] >= moment[:, None] - self.history_days * DAY
         node = self.node[place].long() * there
         slot = node_type[node] * NUM_SIGNALS + self.signal[place]
-        return HistoryBatch(node, torch.where(there, slot, -1))
+        age = (moment[:, None] - self.event_ts[place]) / DAY * there
+        return HistoryBatch(node, torch.where(there, slot, -1), age.float())
+
+    def num_before(self, user: Tensor, moment: Tensor) -> Tensor:
+        """(B,) int64: events of `user` (B,) that are strictly earlier than `moment` (B,)."""
+        start, length = self.user_ptr[user], self.user_ptr[user + 1] - self.user_ptr[user]
+        row = torch.repeat_interleave(torch.arange(user.numel()), length)
+        place = torch.arange(row.numel()) + torch.repeat_interleave(
+            start - (length.cumsum(0) - length), length
+        )
+        early = self.event_ts[place] < moment[row]
+        return torch.bincount(row[early], minlength=user.numel())
 
     def newest(self, user: Tensor, as_of: datetime, num_events: int, node_type: Tensor) -> HistoryBatch:
         """Histories of `user` (B,) as they stand at `as_of`, which must not be before any event."""

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +14,69 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gfm_store.dynamic_layer.history import Histories, Popularity, Vocabulary
+from gfm_store.dynamic_layer.blend import Blend, ItemContext
+from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity, Vocabulary, microseconds
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import HistoryTables
 
 WEIGHTS = "two_tower.safetensors"
 SETTINGS = "two_tower.json"
+BLEND_WEIGHTS = "blend.safetensors"
 BLOCK = 8192
 """Items or users that go through a tower at once."""
+
+
+@dataclass(frozen=True)
+class FittedBlend:
+    """A blend, the items as it saw them last, and how much the towers count beside it."""
+
+    blend: Blend
+    context: ItemContext
+    as_of: int
+    """Moment of `context`, microseconds."""
+    tower_weight: float
+
+    @torch.no_grad()
+    def user_vectors(self, history: HistoryBatch, moment: datetime) -> Tensor:
+        """(B, blend.dim) from histories at a moment: items have grown older since `as_of`."""
+        later = max(microseconds(moment) - self.as_of, 0) / DAY
+        traits = self.context.traits.clone()
+        traits[:, :2] += later * (traits[:, :2] >= 0)
+        return self.blend.user_vectors(history, replace(self.context, traits=traits))
+
+    def save(self, path: Path) -> dict[str, object]:
+        """Write all tensors to `path`; returns what else `load` must be given."""
+        context = {"features": self.context.features, "traits": self.context.traits}
+        context |= {f"factors.{k}": table for k, table in enumerate(self.context.factors)}
+        state = {f"blend.{name}": value for name, value in self.blend.state_dict().items()}
+        state |= {f"context.{name}": value for name, value in context.items()}
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+        return {
+            "num_types": self.blend.num_types,
+            "momentum_dim": self.blend.momentum_dim,
+            "as_of": self.as_of,
+            "tower_weight": self.tower_weight,
+        }
+
+    @classmethod
+    def load(cls, path: Path, settings: dict[str, Any]) -> Self:
+        """Read back what `save` wrote."""
+        state = load_file(path)
+        factors = tuple(
+            state[f"context.factors.{k}"]
+            for k in range(sum(name.startswith("context.factors") for name in state))
+        )
+        context = ItemContext(state["context.features"], state["context.traits"], factors)
+        blend = Blend(
+            context.features.shape[1],
+            settings["num_types"],
+            settings["momentum_dim"],
+            tuple(table.shape[1] for table in factors),
+        )
+        blend.load_state_dict(
+            {name.removeprefix("blend."): v for name, v in state.items() if name.startswith("blend.")}
+        )
+        return cls(blend.eval(), context, settings["as_of"], settings["tower_weight"])
 
 
 @dataclass(frozen=True)
@@ -36,11 +91,14 @@ class DynamicModel:
     user_vocabulary: Vocabulary
     history_days: int
     history_events: int
+    blended: FittedBlend | None = None
+    """None leaves the towers and their popularity windows alone; with it, it stands in for the windows."""
 
     @property
     def dim(self) -> int:
-        """Length of item and user vectors: tower, popularity windows, padding; a multiple of 8."""
-        return -(-(self.sizes.layers[-1] + self.sizes.num_windows + 1) // 8) * 8
+        """Length of vectors: tower, then popularity windows or blend, then padding; a multiple of 8."""
+        beside = self.sizes.num_windows if self.blended is None else self.blended.blend.dim
+        return -(-(self.sizes.layers[-1] + beside + 1) // 8) * 8
 
     def item_features(self, item: pa.Table, vectors: np.ndarray, text: np.ndarray) -> ItemFeatures:
         """What the item tower reads of `item` (item_type, language, genres), row by row."""
@@ -67,7 +125,11 @@ class DynamicModel:
         vectors = np.zeros((node.numel(), self.dim), dtype=np.float32)
         for begin in range(0, node.numel(), BLOCK):
             part = node[begin : begin + BLOCK]
-            block = self.towers.item_vectors(items.rows(part), popularity.features(part, now)[0]).numpy()
+            towers = self.towers.item_vectors(items.rows(part), popularity.features(part, now)[0])
+            if self.blended is not None:
+                blend = self.blended.blend.item_vectors(self.blended.context, part)
+                towers = torch.cat([towers[:, : self.sizes.layers[-1]], blend], dim=1)
+            block = towers.numpy()
             vectors[begin : begin + BLOCK, : block.shape[1]] = block
         squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
         vectors[:, -1] = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
@@ -91,8 +153,11 @@ class DynamicModel:
             history = histories.newest(user, as_of, self.history_events, node_type)
             vectors = np.zeros((user.numel(), self.dim), dtype=np.float32)
             with torch.no_grad():
-                block = self.towers.user_vectors(history, node_vector, profile[user]).numpy()
-            vectors[:, : block.shape[1]] = block
+                towers = self.towers.user_vectors(history, node_vector, profile[user])
+                if self.blended is not None:
+                    tower = towers[:, : self.sizes.layers[-1]] * self.blended.tower_weight
+                    towers = torch.cat([tower, self.blended.user_vectors(history, as_of)], dim=1)
+            vectors[:, : towers.shape[1]] = towers.numpy()
             yield vectors, (history.slot >= 0).any(dim=1).numpy()
 
     def save(self, folder: Path) -> None:
@@ -107,6 +172,7 @@ class DynamicModel:
             "user_vocabulary": dict(self.user_vocabulary.values),
             "history_days": self.history_days,
             "history_events": self.history_events,
+            "blend": self.blended.save(folder / BLEND_WEIGHTS) if self.blended is not None else None,
         }
         (folder / SETTINGS).write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
 
@@ -125,4 +191,5 @@ class DynamicModel:
             Vocabulary(settings["user_vocabulary"]),
             settings["history_days"],
             settings["history_events"],
+            FittedBlend.load(folder / BLEND_WEIGHTS, settings["blend"]) if settings["blend"] else None,
         )

@@ -76,6 +76,8 @@ class TwoTowerTrainer:
     seed: int
     device: torch.device
     epochs: list[Epoch] = field(default_factory=list)
+    early: TwoTower | None = None
+    """After `fit`: the towers that have not seen the last `validation_days`; None where nothing was held out."""
 
     def __post_init__(self) -> None:
         pair = self.tables.training_pair
@@ -93,20 +95,21 @@ class TwoTowerTrainer:
         if not len(self._pairs):
             progress.say("Two-tower: there are no streams to learn from; its vectors are those of chance.")
             return run.average.eval()
-        validation_days = self._validation_days()
+        validation_days = self.validation_days()
         held = self._pairs.moment >= self._as_of - validation_days * DAY
         epochs = self.config.max_epochs  # of all days, where nothing can be held out
         if held.any() and not held.all():
             epochs = 1
             early, late = (self._pairs.rows(part.nonzero()[:, 0]) for part in (~held, held))
             self._search(run, early, late, validation_days)
+            self.early = copy.deepcopy(run.average).eval()
         steps = -(-len(self._pairs) // self.config.batch_size)
         with progress.task("Two-tower, all days", epochs * steps, "steps") as task:
             for _ in range(epochs):
                 self._epoch(run, self._pairs, task)
         return run.average.eval()
 
-    def _validation_days(self) -> int:
+    def validation_days(self) -> int:
         """The last days that hold enough pairs, at most a quarter of all."""
         days = self.config.validation_days
         while (self._pairs.moment >= self._as_of - days * DAY).sum() < min(
@@ -190,27 +193,18 @@ class TwoTowerTrainer:
                 .sort()
                 .values
             )
-        day = torch.tensor([validation_days - 1])
         first_day = self.popularity.first_day(self.candidates.numel())
         known = self.candidates & ((first_day >= validation_days) | (first_day < 0))
         items = known.nonzero()[:, 0]
-        vectors = torch.cat(
-            [
-                model.item_vectors(
-                    self._items.rows(part.to(self.device)),
-                    self.popularity.features(part, day)[0].to(self.device),
-                )
-                for part in items.split(16_384)
-            ]
-        )
+        vectors = self.item_vectors_at(model, items, validation_days - 1)
         metric = LinkPredNDCG(k=10)
         column_of = torch.full((self.candidates.numel(),), -1)
         column_of[items] = torch.arange(items.numel())
         moment = self._as_of - validation_days * DAY
         for part in users.split(RANKED_AT_ONCE):
-            user = self._user_vectors_at(model, part, moment)
+            user = self.user_vectors_at(model, part, moment)
             scores = user @ vectors.T
-            seen_user, seen_item = self._events_before(part, moment, strong_only=True)
+            seen_user, seen_item = self.events_before(part, moment, strong_only=True)
             column = column_of[seen_item]
             scores[seen_user[column >= 0], column[column >= 0]] = -torch.inf
             top = scores.topk(min(10, items.numel()), dim=1).indices.cpu()
@@ -219,13 +213,25 @@ class TwoTowerTrainer:
             metric.update(top, torch.stack([row, target])[:, target >= 0])
         return float(metric.compute())
 
-    def _user_vectors_at(self, model: TwoTower, users: Tensor, moment: int) -> Tensor:
-        row, _ = self._events_before(users, moment)
-        n_before = torch.bincount(row, minlength=users.numel())
+    def item_vectors_at(self, model: TwoTower, items: Tensor, day: int) -> Tensor:
+        """(k, layers[-1] + W) of `items` (k,) before a day, counted backwards from `as_of`."""
+        return torch.cat(
+            [
+                model.item_vectors(
+                    self._items.rows(part.to(self.device)),
+                    self.popularity.features(part, torch.tensor([day]))[0].to(self.device),
+                )
+                for part in items.split(16_384)
+            ]
+        )
+
+    def user_vectors_at(self, model: TwoTower, users: Tensor, moment: int) -> Tensor:
+        """(u, layers[-1] + W) from the histories of `users` (u,) at a moment."""
+        moments = torch.full_like(users, moment)
         history = self.histories.before(
             users,
-            n_before,
-            torch.full_like(users, moment),
+            self.histories.num_before(users, moments),
+            moments,
             self.config.history_events,
             self._item_type,
         )
@@ -233,7 +239,7 @@ class TwoTowerTrainer:
             history.to(self.device), self._items.vector, self.profile[users].to(self.device)
         )
 
-    def _events_before(self, users: Tensor, moment: int, strong_only: bool = False) -> tuple[Tensor, Tensor]:
+    def events_before(self, users: Tensor, moment: int, strong_only: bool = False) -> tuple[Tensor, Tensor]:
         """Position in `users` and node of each of their events before a moment."""
         start, length = self.histories.user_ptr[users], self.histories.user_ptr.diff()[users]
         row = torch.repeat_interleave(torch.arange(users.numel()), length)

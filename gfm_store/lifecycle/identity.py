@@ -26,7 +26,9 @@ def fingerprint(prefix: str, warehouse: Warehouse, as_of: datetime, config: Conf
 
     `item_node` must have been made for `as_of`.
     """
-    sections = {"s-": ("seed", "graph", "text", "hgnn"), "d-": ("seed", "two_tower", "serving")}[prefix]
+    sections = {"s-": ("seed", "graph", "text", "hgnn"), "d-": ("seed", "two_tower", "blend", "serving")}[
+        prefix
+    ]
     facts = {
         "snapshot": warehouse.select("graph/snapshot", as_of=as_of).to_pylist()[0],
         "as_of": as_of.isoformat(),

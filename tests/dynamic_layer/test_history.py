@@ -82,6 +82,13 @@ def test_a_history_is_the_newest_events_before_a_moment(events, num_events, hist
         newest = sorted(mine, key=lambda e: (e[3], e[1], e[2]))[::-1][:num_events]
         expected = [e for e in newest if e[3] >= moment - timedelta(days=history_days)]
         assert found == [(node, int(NODE_TYPE[node]), signal) for _, node, signal, _ in expected]
+    for mine, ages, slots in zip(early, batch.age, batch.slot, strict=True):
+        newest = sorted(mine, key=lambda e: (e[3], e[1], e[2]))[::-1][:num_events]
+        days = [(moment - e[3]) / timedelta(days=1) for e in newest]
+        assert ages[slots >= 0].tolist() == pytest.approx([d for d in days if d <= history_days])
+        assert not ages[slots < 0].any()
+    moments = torch.full((4,), microseconds(moment))
+    assert histories.num_before(user, moments).tolist() == [len(mine) for mine in early]
     assert batch.node[batch.slot < 0].tolist() == [0] * int((batch.slot < 0).sum())
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
-from gfm_store.config import Config, TwoTowerConfig
+from gfm_store.config import BlendConfig, Config, TwoTowerConfig
 from gfm_store.dynamic_layer import training
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.history import Popularity
@@ -85,11 +85,13 @@ def noisy_vectors(taste, dim=12):
 
 
 def fit(world, seed=0, **settings):
-    config = Config(seed=seed, device="cpu", two_tower=CONFIG.model_copy(update=settings))
+    two_tower = CONFIG.model_copy(update=settings)
+    config = Config(seed=seed, device="cpu", two_tower=two_tower, blend=BlendConfig(enabled=False))
     vectors = noisy_vectors(item_taste(world.item_node))
     text = np.zeros((len(vectors), 3), dtype=np.float32)
     types = sorted(set(world.item_node["item_type"].to_pylist()))
-    fitted = fit_dynamic(world.item_node, types, vectors, text, world.tables, config)
+    item_text = pa.table({"text": pa.array([""] * len(vectors))})
+    fitted = fit_dynamic(world.item_node, types, vectors, text, item_text, world.tables, config)
     item_type = world.item_node["type_index"].to_numpy().astype(np.int64)
     blocks = fitted.model.user_vectors(world.tables.history, AS_OF, vectors, item_type)
     return fitted, np.concatenate([users for users, _ in blocks])

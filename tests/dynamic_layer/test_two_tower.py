@@ -95,7 +95,7 @@ def item_vectors(model, windows=(1, 7, 30)):
 
 
 def tower_out(tower, node, slot):
-    history = HistoryBatch(torch.tensor([node]), torch.tensor([slot]))
+    history = HistoryBatch(torch.tensor([node]), torch.tensor([slot]), torch.zeros(1, len(node)))
     profile = torch.zeros(1, 2, dtype=torch.int64)
     return torch.cat(tower(history, torch.from_numpy(VECTOR), profile), dim=1)
 
@@ -177,7 +177,7 @@ def test_the_dot_product_is_the_score_of_the_formula():
     tables = history_tables([(0, 1, 0, 3), (0, 2, 1, 2)], 1, ["SE"])
     users, _ = user_vectors(model, tables)
     towers = model.towers
-    history = HistoryBatch(torch.tensor([[2, 1]]), torch.tensor([[4, 3]]))
+    history = HistoryBatch(torch.tensor([[2, 1]]), torch.tensor([[4, 3]]), torch.tensor([[2.0, 3.0]]))
     profile = torch.tensor([[1, 0]])
     vector, weights = towers.user_tower(history, torch.from_numpy(VECTOR), profile)
     item = towers.item_tower(model.item_features(ITEMS, VECTOR, TEXT))

@@ -1,0 +1,120 @@
+"""What joins the towers in the one dot product: the momentum of items, and linear factors. Modules only.
+
+    blend(user, item) = <w(user), g(item)> + b(item) + sum_k a_k(user) <mean f_k of the history, f_k(item)>
+
+`g` and `b` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream. `w`
+and `a` read the kind of history: how much of what, how long ago, and how new and how popular the user's items were
+when they were streamed. Those who follow what is new get what is rising; others get their own corner.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gfm_store.dynamic_layer.history import NUM_SIGNALS, HistoryBatch
+
+NUM_TRAITS = 4
+HIDDEN = 64
+RECENT_EVENTS = 5.0
+"""Half-life, in events, of the history's recent mean."""
+
+
+@dataclass(frozen=True)
+class ItemContext:
+    """What the blend reads of N items at one moment.
+
+    A user's side of it needs `traits` and `factors` alone; `features` make the item's side.
+    """
+
+    features: Tensor
+    """(N, F) float32: how each item is doing."""
+    traits: Tensor
+    """(N, 4) float32: days since the first stream; days since publication, or -1 where unknown; log counts of the
+    first 14 days and of all time."""
+    factors: tuple[Tensor, ...]
+    """(N, r) float32 each, unit length or zero."""
+
+
+def num_state(num_types: int) -> int:
+    """Width of `user_state`."""
+    return num_types * NUM_SIGNALS + 2 + 10
+
+
+def user_state(history: HistoryBatch, traits: Tensor, num_types: int) -> Tensor:
+    """(B, num_state): log counts by type and signal, recency, and what the streamed items were like.
+
+    Args:
+        traits: (N, 4), of the moment that the history stands at.
+    """
+    slots = torch.arange(num_types * NUM_SIGNALS, device=traits.device)
+    counts = (history.slot[..., None] == slots).sum(1).float().log1p()  # (B, slots)
+    there = (history.slot >= 0).float()
+    strong = there * (history.slot % NUM_SIGNALS == 0)
+    item = traits[history.node]  # (B, L, 4)
+    when_first = (item[..., 0] - history.age).clamp_min(0).log1p() / 2
+    when_published = (item[..., 1] - history.age).clamp_min(0).log1p() / 3
+    kinds = torch.stack(
+        [when_first, when_published, item[..., 2], item[..., 3], history.age.log1p() / 2], dim=-1
+    )
+    fading = strong * 0.5 ** (torch.arange(strong.shape[1], device=traits.device) / RECENT_EVENTS)
+    means = [
+        (kinds * share[..., None]).sum(1) / share.sum(1, keepdim=True).clamp_min(1e-6)
+        for share in (strong, fading)
+    ]
+    last = (history.age[:, :1].log1p() / 2) * there[:, :1]
+    return torch.cat([counts, there[:, :1], last, *means], dim=-1)
+
+
+class Blend(nn.Module):
+    """Momentum and weighted factors as further dimensions of the dot product.
+
+    Shapes: F item features, S user state, M momentum dimensions, r_k width of the factors k.
+    """
+
+    def __init__(
+        self, num_features: int, num_types: int, momentum_dim: int, factor_dims: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        state = num_state(num_types)
+        self.num_types, self.momentum_dim, self.factor_dims = num_types, momentum_dim, factor_dims
+        self.item = nn.Sequential(
+            nn.Linear(num_features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
+        )
+        self.momentum = nn.Linear(HIDDEN, momentum_dim)
+        self.general = nn.Linear(HIDDEN, 1)
+        self.user = nn.Sequential(
+            nn.Linear(state, HIDDEN), nn.ReLU(), nn.Dropout(0.1), nn.Linear(HIDDEN, momentum_dim)
+        )
+        self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, len(factor_dims)))
+        for name, size in (("feature", num_features), ("state", state)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_scale", torch.ones(size))
+
+    @property
+    def dim(self) -> int:
+        """Dimensions that the blend adds to a vector."""
+        return self.momentum_dim + 1 + sum(self.factor_dims)
+
+    def item_vectors(self, context: ItemContext, node: Tensor) -> Tensor:
+        """(n, dim) of the items `node` (n,)."""
+        hidden = self.item(self._scaled("feature", context.features[node]))
+        return torch.cat(
+            [self.momentum(hidden), self.general(hidden), *(table[node] for table in context.factors)], dim=-1
+        )
+
+    def user_vectors(self, history: HistoryBatch, context: ItemContext) -> Tensor:
+        """(B, dim), with a history of the moment of `context`."""
+        state = self._scaled("state", user_state(history, context.traits, self.num_types))
+        share = functional.softplus(self.share(state))
+        strong = ((history.slot >= 0) & (history.slot % NUM_SIGNALS == 0)).float()
+        tastes = [
+            share[:, k, None] * functional.normalize((strong[:, None] @ table[history.node])[:, 0], dim=-1)
+            for k, table in enumerate(context.factors)
+        ]
+        return torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes], dim=-1)
+
+    def _scaled(self, name: str, values: Tensor) -> Tensor:
+        scaled: Tensor = (values - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_scale")
+        return scaled

@@ -1,0 +1,145 @@
+"""Training the blend on snapshots, and how much the towers join it: chosen on the last days before `as_of`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch_geometric.metrics import LinkPredNDCG
+
+from gfm_store import progress
+from gfm_store.config import BlendConfig
+from gfm_store.dynamic_layer.blend import Blend, user_state
+from gfm_store.dynamic_layer.snapshots import Snapshot, SnapshotReader, Targets
+
+RANKED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Example:
+    """A snapshot with what came after it."""
+
+    snapshot: Snapshot
+    targets: Targets
+    frequency: Tensor
+    """(N,) float32: each item's share of the targets."""
+
+
+def read_examples(reader: SnapshotReader, days: Sequence[int], horizon_days: int) -> list[Example]:
+    """The snapshots of `days` that have targets."""
+    examples = []
+    with progress.task("Blend, snapshots", len(days), "snapshots") as task:
+        for day in days:
+            snapshot = reader.snapshot(day)
+            targets = reader.targets(snapshot, horizon_days)
+            if targets.node.numel():
+                counts = torch.bincount(targets.node, minlength=reader.candidates.numel()).float()
+                examples.append(Example(snapshot, targets, counts / targets.node.numel()))
+            task.advance()
+    return examples
+
+
+def fit_blend(examples: list[Example], num_types: int, config: BlendConfig, seed: int) -> Blend:
+    """Softmax of each target among the candidates of its step, one snapshot a step.
+
+    Candidates are the step's own targets and uniform draws from the items known at the snapshot; the logarithm of
+    the probability of being one is subtracted from the score (logQ), but for the target itself.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    context = examples[0].snapshot.context
+    blend = Blend(
+        context.features.shape[1],
+        num_types,
+        config.momentum_dim,
+        tuple(table.shape[1] for table in context.factors),
+    )
+    _standardise(blend, examples)
+    average = AveragedModel(blend, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+    optimizer = torch.optim.AdamW(
+        blend.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.steps)
+    sizes = torch.tensor([float(len(example.targets.node)) for example in examples])
+    with progress.task("Blend", config.steps, "steps") as task:
+        for _ in range(config.steps):
+            example = examples[int(torch.multinomial(sizes, 1, generator=generator))]
+            loss = _loss(blend, example, config, generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(blend)
+            task.advance()
+    fitted = average.module
+    assert isinstance(fitted, Blend)
+    return fitted.eval()
+
+
+def _standardise(blend: Blend, examples: list[Example]) -> None:
+    """Mean and scale of the inputs, over the examples."""
+    features = torch.cat([e.snapshot.context.features[e.snapshot.known] for e in examples])
+    state = torch.cat(
+        [user_state(e.targets.history, e.snapshot.context.traits, blend.num_types) for e in examples]
+    )
+    for name, values in (("feature", features), ("state", state)):
+        blend.get_buffer(f"{name}_mean").copy_(values.mean(0))
+        blend.get_buffer(f"{name}_scale").copy_(values.std(0, correction=0) + 0.1)
+
+
+def _loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.Generator) -> Tensor:
+    targets, known = example.targets, example.snapshot.known
+    drawn = torch.randint(targets.node.numel(), (config.batch_size,), generator=generator)
+    row, node = targets.row[drawn], targets.node[drawn]
+    negatives = known[torch.randint(known.numel(), (config.num_negatives,), generator=generator)]
+    candidates = torch.cat([node, negatives]).unique()
+    expected = config.batch_size * example.frequency[candidates] + config.num_negatives / known.numel()
+    log_q = (-torch.expm1(-expected)).log()
+    users, position = row.unique(return_inverse=True)
+    user = blend.user_vectors(targets.history.rows(users), example.snapshot.context)
+    item = blend.item_vectors(example.snapshot.context, candidates)
+    logits = (user @ item.T)[position] - log_q
+    true = torch.searchsorted(candidates, node)
+    own = torch.zeros_like(logits).scatter(1, true[:, None], log_q[true][:, None])
+    return functional.cross_entropy(logits + own, true)
+
+
+@torch.no_grad()
+def choose_tower_weight(
+    blend: Blend,
+    example: Example,
+    tower_scores: Callable[[Tensor], Tensor],
+    seen: Callable[[Tensor], tuple[Tensor, Tensor]],
+    weights: Sequence[float],
+    max_users: int,
+    generator: torch.Generator,
+) -> tuple[float, float]:
+    """The weight of the towers beside the blend that ranks the targets of `example` best, and its NDCG@10.
+
+    Args:
+        tower_scores: (u, k) of users (u,) and the items known at the snapshot, as they stood.
+        seen: places in users (u,) and items of what they had streamed.
+    """
+    snapshot, targets = example.snapshot, example.targets
+    metrics = [LinkPredNDCG(k=10) for _ in weights]
+    column = torch.full((example.frequency.numel(),), -1)
+    column[snapshot.known] = torch.arange(snapshot.known.numel())
+    rows = torch.randperm(targets.user.numel(), generator=generator)[:max_users].sort().values
+    item = blend.item_vectors(snapshot.context, snapshot.known)
+    for part in rows.split(RANKED_AT_ONCE):
+        users = targets.user[part]
+        scores = blend.user_vectors(targets.history.rows(part), snapshot.context) @ item.T
+        beside = tower_scores(users)
+        seen_user, seen_item = seen(users)
+        there = column[seen_item] >= 0
+        scores[seen_user[there], column[seen_item[there]]] = -torch.inf
+        mine = torch.isin(targets.row, part)
+        label = torch.stack([torch.searchsorted(part, targets.row[mine]), column[targets.node[mine]]])
+        for weight, metric in zip(weights, metrics, strict=True):
+            top = (scores + weight * beside).topk(min(10, snapshot.known.numel()), dim=1).indices
+            metric.update(top, label)
+    ndcg = [float(metric.compute()) for metric in metrics]
+    best = max(range(len(weights)), key=ndcg.__getitem__)
+    return weights[best], ndcg[best]

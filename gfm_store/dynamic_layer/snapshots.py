@@ -1,0 +1,154 @@
+"""Snapshots: how everything stood at moments before `as_of`, and what users newly streamed in the days after them.
+
+The blend learns to predict ahead, as it is used: a list is made at one moment and serves the days that follow.
+Nothing in a snapshot has seen what it is asked to predict: counts, ages and factors end where its horizon begins.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gfm_store.config import BlendConfig
+from gfm_store.dynamic_layer.blend import ItemContext
+from gfm_store.dynamic_layer.factors import interaction_factors
+from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity
+
+WINDOWS = (1, 2, 3, 5, 7, 14, 30, 60, 90, 180, 365)
+"""Days over which an item's streams are counted."""
+EARLY_DAYS = 14
+"""An item's first days, whose streams tell what kind of item it is."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The first items that users newly streamed after a snapshot; n targets of U users."""
+
+    user: Tensor
+    """(U,) int64: distinct users."""
+    row: Tensor
+    """(n,) int64: place in `user`."""
+    node: Tensor
+    """(n,) int64."""
+    history: HistoryBatch
+    """Of `user`, as it stood."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Items as they stood `day` + 1 days before `as_of`."""
+
+    day: int
+    """The first day after the moment is day `day`, counted backwards from `as_of`; -1 is `as_of` itself."""
+    context: ItemContext
+    known: Tensor
+    """(k,) int64: items that could be recommended."""
+
+
+@dataclass(frozen=True)
+class SnapshotReader:
+    """Makes snapshots of what training has read. N items, E events, n pairs.
+
+    Args:
+        lexical: (N, r) float32.
+        published: (N,) float64: microseconds, NaN where unknown.
+        candidates: (N,) bool: items that are available at `as_of`.
+    """
+
+    histories: Histories
+    popularity: Popularity
+    pair_user: Tensor
+    pair_node: Tensor
+    pair_moment: Tensor
+    """(n,) microseconds, ascending."""
+    item_type: Tensor
+    num_types: int
+    published: Tensor
+    lexical: Tensor
+    candidates: Tensor
+    as_of: int
+    """Microseconds."""
+    history_events: int
+    config: BlendConfig
+    seed: int
+
+    def moment(self, day: int) -> int:
+        """Microseconds."""
+        return self.as_of - (day + 1) * DAY
+
+    def snapshot(self, day: int) -> Snapshot:
+        """How items stood before day `day`."""
+        since = (
+            self.popularity.first_day(self.candidates.numel()) - day
+        )  # days since the first stream, if positive
+        age = (self.moment(day) - self.published) / DAY
+        published_before = age > 0
+        unheard = (since + day < 0) & self.published.isnan()  # without any event: always known
+        known = self.candidates & ((since > 0) | published_before | unheard)
+        streamed = (since > 0) & (since + day >= 0)
+        since = torch.where(streamed, since, 0)
+        published_age = torch.where(published_before, age, -1.0).float()
+        node = torch.arange(self.candidates.numel())
+        window = torch.tensor((*WINDOWS, self.popularity.num_days + 1))
+        counts = self.popularity.count(node[:, None], torch.tensor(day), window).float().log1p()  # (N, W + 1)
+        early_day = (since + day - EARLY_DAYS).clamp_min(day)
+        early = self.popularity.count(node, early_day, (since + day - early_day).clamp_min(0)).float().log1p()
+        total, log_age = counts[:, -1], since.float().log1p()
+        last = torch.where(streamed, self._days_since_last(node, day), since).float().log1p()
+        kinds = torch.nn.functional.one_hot(self.item_type.clamp_max(self.num_types), self.num_types + 1)
+        has_date = (published_age >= 0).float()
+        features = torch.stack(
+            [log_age / 2, last / 2, published_age.clamp_min(0).log1p() / 3, has_date, total - log_age], dim=1
+        )
+        traits = torch.stack([since.float(), published_age, early, total], dim=1)
+        user, item = self._streams_before(day)
+        factors = (self.lexical, torch.from_numpy(self._interaction_factors(user, item)))
+        context = ItemContext(torch.cat([counts, features, kinds[:, :-1].float()], dim=1), traits, factors)
+        return Snapshot(day, context, known.nonzero()[:, 0])
+
+    def targets(self, snapshot: Snapshot, horizon_days: int) -> Targets:
+        """The first known items that users newly streamed within the horizon after a snapshot."""
+        moment = self.moment(snapshot.day)
+        border = torch.tensor([moment, min(moment + horizon_days * DAY, self.as_of)])
+        begin, end = torch.searchsorted(self.pair_moment, border).tolist()
+        known = torch.zeros(self.candidates.numel(), dtype=torch.bool)
+        known[snapshot.known] = True
+        user, node = self.pair_user[begin:end], self.pair_node[begin:end]
+        user, node = user[known[node]], node[known[node]]
+        order = torch.argsort(user, stable=True)  # by user, then time
+        distinct, row, count = user[order].unique_consecutive(return_inverse=True, return_counts=True)
+        place = torch.arange(row.numel()) - (count.cumsum(0) - count)[row]
+        first = place < self.config.targets_per_user
+        return Targets(distinct, row[first], node[order][first], self.history(distinct, snapshot.day))
+
+    def history(self, user: Tensor, day: int) -> HistoryBatch:
+        """Histories as they stood."""
+        moment = torch.full_like(user, self.moment(day))
+        n_before = self.histories.num_before(user, moment)
+        return self.histories.before(user, n_before, moment, self.history_events, self.item_type)
+
+    def days(self, first: int, last: int) -> list[int]:
+        """At most `max_snapshots` days, evenly from `first` to `last`."""
+        if last < first:
+            return []
+        return np.unique(np.linspace(first, last, self.config.max_snapshots).round().astype(int)).tolist()
+
+    def _days_since_last(self, node: Tensor, day: int) -> Tensor:
+        """Days since each item's last stream before a day; meaningless where there is none."""
+        keys, num_days = self.popularity.keys, self.popularity.num_days
+        if not keys.numel():
+            return torch.zeros_like(node)
+        place = torch.searchsorted(keys, node * num_days + min(day + 1, num_days))
+        return (keys[place.clamp_max(keys.numel() - 1)] % num_days - day).clamp_min(0)
+
+    def _streams_before(self, day: int) -> tuple[np.ndarray, np.ndarray]:
+        """Who streamed what before a day: users and items, as often as they did."""
+        early = (self.histories.event_ts < self.moment(day)) & (self.histories.signal == 0)
+        user = torch.repeat_interleave(torch.arange(self.histories.num_users), self.histories.user_ptr.diff())
+        return user[early].numpy(), self.histories.node[early].long().numpy()
+
+    def _interaction_factors(self, user: np.ndarray, node: np.ndarray) -> np.ndarray:
+        return interaction_factors(
+            user, node, self.candidates.numel(), self.config.interaction_factors, self.seed
+        )

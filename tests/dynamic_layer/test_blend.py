@@ -1,0 +1,191 @@
+"""Snapshots never see what they are asked for; the blend learns what they hold; it survives save and load."""
+
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from worlds import AS_OF, ago, catalogue, make_warehouse, stream
+
+from gfm_store.config import BlendConfig, Config, TwoTowerConfig
+from gfm_store.dynamic_layer import fitting
+from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight
+from gfm_store.dynamic_layer.fitting import fit_dynamic
+from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.warehouse.connection import open_warehouse
+from gfm_store.warehouse.graph import read_item_nodes
+from gfm_store.warehouse.history import read_training
+
+TWO_TOWER = TwoTowerConfig(
+    layers=(16, 8), min_pairs=1, min_validation_pairs=20, max_epochs=1, categorical_dim=4, train_days=60
+)
+BLEND = BlendConfig(
+    horizon_days=7,
+    max_snapshots=6,
+    interaction_factors=4,
+    lexical_factors=4,
+    steps=150,
+    batch_size=64,
+    num_negatives=32,
+)
+NUM_ITEMS = 24
+ITEMS = [f"p{i:02}" for i in range(NUM_ITEMS)]
+
+
+def events_of_tastes(until=0.1):
+    """Users of two tastes (parity), each with ten of the twelve items of their own."""
+    rng = np.random.default_rng(3)
+    events = []
+    for user in range(60):
+        chosen = rng.permutation(NUM_ITEMS // 2)[:10] * 2 + user % 2
+        events += [
+            stream(f"u{user:02}", ITEMS[item], float(day))
+            for item, day in zip(chosen, rng.uniform(until, 59, 10), strict=True)
+        ]
+    return events
+
+
+def read(root, config=TWO_TOWER):
+    with open_warehouse(root) as warehouse:
+        return read_item_nodes(warehouse, AS_OF), read_training(warehouse, AS_OF, config)
+
+
+def fit(item_node, tables, monkeypatch=None, **blend):
+    readers = []
+    if monkeypatch is not None:
+        whole = fitting.read_examples
+        monkeypatch.setattr(
+            fitting, "read_examples", lambda reader, *rest: readers.append(reader) or whole(reader, *rest)
+        )
+    count = item_node.num_rows
+    nothing = np.zeros((count, 3), dtype=np.float32)
+    config = Config(device="cpu", two_tower=TWO_TOWER, blend=BLEND.model_copy(update=blend))
+    text = pa.table({"text": pa.array([""] * count)})
+    types = sorted(set(item_node["item_type"].to_pylist()))
+    fitted = fit_dynamic(item_node, types, nothing, nothing, text, tables, config)
+    return (fitted, readers[0]) if readers else fitted
+
+
+def users_of(model, tables, as_of=AS_OF):
+    count = len(model.blended.context.traits)
+    nothing, types = np.zeros((count, 3), dtype=np.float32), np.zeros(count, dtype=np.int64)
+    return np.concatenate([block for block, _ in model.user_vectors(tables.history, as_of, nothing, types)])
+
+
+@pytest.fixture(scope="module")
+def tastes(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tastes")
+    return read(make_warehouse(root, catalogue(*ITEMS, published_at=ago(300)), events_of_tastes()))
+
+
+def test_interactions_alone_tell_tastes_apart(tastes):
+    fitted = fit(*tastes)
+    scores = users_of(fitted.model, tastes[1]) @ fitted.item_vectors.T
+    own = np.add.outer(np.arange(60), np.arange(NUM_ITEMS)) % 2 == 0
+    wins = [(row[mine][:, None] > row[~mine]).mean() for row, mine in zip(scores, own, strict=True)]
+    assert np.mean(wins) > 0.97  # 0.5 by chance
+    norms = np.linalg.norm(fitted.item_vectors.astype(np.float64), axis=1)
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_vectors_and_a_saved_model_too(tastes, tmp_path):
+    first, again = fit(*tastes, steps=20), fit(*tastes, steps=20)
+    np.testing.assert_array_equal(first.item_vectors, again.item_vectors)
+    first.model.save(tmp_path)
+    loaded = DynamicModel.load(tmp_path)
+    later = AS_OF + timedelta(days=3)
+    for as_of in (AS_OF, later):
+        np.testing.assert_array_equal(
+            users_of(loaded, tastes[1], as_of), users_of(first.model, tastes[1], as_of)
+        )
+    assert np.abs(users_of(loaded, tastes[1], later) - users_of(loaded, tastes[1])).max() > 1e-4
+    assert loaded.dim == first.model.dim == first.item_vectors.shape[1]
+
+
+def test_a_snapshot_is_what_the_same_world_cut_there_would_be(tastes, monkeypatch, tmp_path):
+    """All that a snapshot holds of the day-10 moment, against a world without any later event."""
+    _, reader = fit(*tastes, monkeypatch, steps=1)
+    before = [event for event in events_of_tastes() if event[3] < ago(10)]
+    assert len(before) < 600
+    cut = make_warehouse(tmp_path, catalogue(*ITEMS, published_at=ago(300)), before)
+    _, other = fit(*read(cut), monkeypatch, steps=1)
+    mine, theirs = reader.snapshot(9), other.snapshot(9)
+    torch.testing.assert_close(mine.context.features, theirs.context.features)
+    torch.testing.assert_close(mine.context.traits, theirs.context.traits)
+    assert mine.known.tolist() == theirs.known.tolist()
+    for one, same in zip(mine.context.factors, theirs.context.factors, strict=True):
+        torch.testing.assert_close(one @ one.T, same @ same.T, atol=1e-4, rtol=1e-3)
+    users = torch.arange(60)
+    for name in ("node", "slot", "age"):
+        torch.testing.assert_close(
+            getattr(reader.history(users, 9), name), getattr(other.history(users, 9), name)
+        )
+
+
+def test_item_features_are_counts_and_ages(tmp_path, monkeypatch):
+    events = [stream("u1", "a", 30), stream("u2", "a", 28.5), stream("u3", "a", 10), stream("u1", "b", 4)]
+    events += [stream(f"v{i}", "b", 2.5) for i in range(5)] + [("u1", "c", "follow", ago(1))]
+    root = make_warehouse(tmp_path, [*catalogue("a", "b"), *catalogue("c", published_at=ago(8))], events)
+    item_node, tables = read(root)
+    _, reader = fit(item_node, tables, monkeypatch, steps=1)
+    traits = reader.snapshot(-1).context.traits
+    # The day of the first stream counts whole, so an age is rounded up.
+    assert traits[:, 0].tolist() == [30, 4, 0]
+    assert traits[:, 1].tolist() == [-1, -1, 8]
+    assert traits[:, 2].expm1().round().tolist() == [2, 6, 0]
+    assert traits[:, 3].expm1().round().tolist() == [3, 6, 0]
+    counts = reader.snapshot(-1).context.features[:, :3].expm1().round()  # 1, 2 and 3 days
+    assert counts.tolist() == [[0, 0, 0], [0, 0, 5], [0, 0, 0]]
+    early = reader.snapshot(4)  # five days ago: b had not been streamed, c was published
+    assert early.known.tolist() == [0, 2]
+    assert early.context.traits[:, 0].tolist() == [25, 0, 0]
+
+
+def test_targets_are_the_first_new_items_of_the_horizon(tastes, monkeypatch):
+    _, reader = fit(*tastes, monkeypatch, steps=1, targets_per_user=2)
+    snapshot = reader.snapshot(13)
+    targets = reader.targets(snapshot, 7)
+    seen = {}
+    for user, item, _, moment in sorted(events_of_tastes(), key=lambda event: event[3]):
+        if ago(14) <= moment < ago(7):
+            seen.setdefault(int(user[1:]), []).append(ITEMS.index(item))
+    found = {}
+    for row, node in zip(targets.row.tolist(), targets.node.tolist(), strict=True):
+        found.setdefault(int(targets.user[row]), []).append(node)
+    assert found == {user: items[:2] for user, items in seen.items()}
+
+
+@pytest.mark.parametrize(("helps", "expected"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_the_towers_weigh_what_they_are_worth(tastes, monkeypatch, helps, expected):
+    _, reader = fit(*tastes, monkeypatch, steps=1)
+    fitted = fit(*tastes, steps=1)
+    snapshot = reader.snapshot(6)
+    targets = reader.targets(snapshot, 7)
+    example = Example(snapshot, targets, torch.zeros(NUM_ITEMS))
+
+    truth = torch.zeros(60, NUM_ITEMS)
+    truth[targets.user[targets.row], targets.node] = 100.0
+
+    def tower_scores(users):
+        return helps * truth[users][:, snapshot.known]
+
+    nobody = torch.zeros(0, dtype=torch.int64)
+    weight, ndcg = choose_tower_weight(
+        fitted.model.blended.blend,
+        example,
+        tower_scores,
+        lambda users: (nobody, nobody),
+        (0.0, 1.0),
+        1000,
+        torch.Generator(),
+    )
+    assert weight == expected
+    assert ndcg == 1.0 if helps > 0 else 0 < ndcg < 1
+
+
+def test_a_world_without_streams_keeps_the_towers_alone(tmp_path):
+    events = [(f"u{i}", "ab"[i % 2], "follow", ago(i + 1)) for i in range(12)]
+    fitted = fit(*read(make_warehouse(tmp_path, catalogue("a", "b"), events)))
+    assert fitted.model.blended is None
+    assert np.isfinite(fitted.item_vectors).all()
