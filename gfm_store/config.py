@@ -107,8 +107,9 @@ class TwoTowerConfig(_Settings):
 
     layers: tuple[int, ...] = (512, 256, 128)
     """Widths of the fully connected layers; the last one is the output."""
-    history_days: int = Field(90, ge=1)
-    """A user's history is this long."""
+    history_days: int = Field(720, ge=1)
+    """A user's history is this long (the papers: 90). Where people come seldom, a short one is empty; where they
+    come often, `history_events` bounds it."""
     history_events: int = Field(50, ge=1)
     """Newest events of the history that are read."""
     train_days: int = Field(90, ge=1)

@@ -68,7 +68,7 @@ def test_no_job_imports_another():
         assert not imported(path) & {f"jobs.{name}" for name in names}, path
 
 
-@pytest.mark.parametrize("name", ["static_layer/hgnn", "dynamic_layer/two_tower"])
+@pytest.mark.parametrize("name", ["static_layer/hgnn", "dynamic_layer/two_tower", "dynamic_layer/blend"])
 def test_networks_import_torch_and_pyg_only(name):
     outside = {module.split(".")[0] for module in imported(ROOT / "gfm_store" / f"{name}.py")}
     assert outside - set(sys.stdlib_module_names) <= {"torch", "torch_geometric", "gfm_store"}

@@ -138,7 +138,9 @@ def _fit_blend(
         config=settings,
         seed=config.seed,
     )
-    span = max(int((microseconds(as_of) - int(moment[0])) // DAY), 1)
+    # A moment with less before it than after it is of another kind: counts and ages have hardly begun.
+    first_stream = int(trainer.popularity.first_day(len(texts)).max()) + 1
+    span = max(min(int((microseconds(as_of) - int(moment[0])) // DAY), first_stream // 2), 1)
     horizon = min(settings.horizon_days, max(span // 4, 1))
     examples = read_examples(reader, reader.days(horizon - 1, span - 1), horizon)
     if not examples:
