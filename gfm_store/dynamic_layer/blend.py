@@ -36,6 +36,20 @@ class ItemContext:
     factors: tuple[Tensor, ...]
     """(N, r) float32 each, unit length or zero."""
 
+    def rows(self, index: Tensor) -> "ItemContext":
+        """Some of the items, or all in another order."""
+        return ItemContext(
+            self.features[index], self.traits[index], tuple(table[index] for table in self.factors)
+        )
+
+    def followed_by(self, others: "ItemContext") -> "ItemContext":
+        """The same with further items after the N."""
+        return ItemContext(
+            torch.cat([self.features, others.features]),
+            torch.cat([self.traits, others.traits]),
+            tuple(torch.cat(pair) for pair in zip(self.factors, others.factors, strict=True)),
+        )
+
 
 def num_state(num_types: int) -> int:
     """Width of `user_state`."""

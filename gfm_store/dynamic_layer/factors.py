@@ -5,6 +5,9 @@ Both stand for item-item similarities, so a user's side is the mean of the facto
 changes no score, which is why the weight that one moment's factors earn holds for the factors of a later moment.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -52,22 +55,34 @@ def interaction_factors(
     return unit(truncated_svd(matrix, dim, seed))
 
 
-def lexical_factors(texts: list[str], available: np.ndarray, dim: int, seed: int) -> np.ndarray:
-    """(N, dim) float32, unit length, from the words of the items' texts; zero for an item without known words.
+@dataclass(frozen=True)
+class LexicalFactors:
+    """Word statistics and singular vectors of a catalogue, for its texts and for later ones."""
 
-    Names and other languages, which a sentence transformer blurs, stay apart here.
+    vectorizer: TfidfVectorizer | None
+    """None where no word stands in two texts."""
+    projection: np.ndarray
+    """(words, dim) float32: left singular vectors."""
 
-    Args:
-        available: (N,) bool: the items that word statistics are taken from.
-    """
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
-    chosen = [text for text, use in zip(texts, available.tolist(), strict=True) if use]
-    try:
-        vectorizer.fit(chosen)
-    except ValueError:  # no word stands in two texts
-        return np.zeros((len(texts), dim), dtype=np.float32)
-    words = sparse.csr_array(vectorizer.transform(texts))  # (N, words)
-    return unit(truncated_svd(words.T.tocsr(), dim, seed))
+    @classmethod
+    def fit(cls, texts: list[str], dim: int, seed: int) -> Self:
+        """From the texts of the items that may be recommended.
+
+        Names and other languages, which a sentence transformer blurs, stay apart here.
+        """
+        vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, dtype=np.float32)
+        try:
+            words = sparse.csr_array(vectorizer.fit_transform(texts))  # (n, words)
+        except ValueError:
+            return cls(None, np.zeros((0, dim), dtype=np.float32))
+        scaled = truncated_svd(words, dim, seed)  # (words, dim)
+        return cls(vectorizer, unit(scaled.T).T)
+
+    def of(self, texts: list[str]) -> np.ndarray:
+        """(n, dim) float32, unit length; zero for a text without known words."""
+        if self.vectorizer is None or not texts:
+            return np.zeros((len(texts), self.projection.shape[1]), dtype=np.float32)
+        return unit(sparse.csr_array(self.vectorizer.transform(texts)) @ self.projection)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -1,9 +1,11 @@
 """From frozen item vectors and histories to a fitted two-tower: one call for a refresh and an evaluation."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -11,10 +13,10 @@ from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import training_device
 from gfm_store.dynamic_layer.blend_training import choose_tower_weight, fit_blend, read_examples
-from gfm_store.dynamic_layer.factors import lexical_factors
+from gfm_store.dynamic_layer.factors import LexicalFactors
 from gfm_store.dynamic_layer.history import DAY, Popularity, Vocabulary, column, microseconds
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
-from gfm_store.dynamic_layer.snapshots import SnapshotReader
+from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import TrainingTables
@@ -31,6 +33,29 @@ class DynamicFit:
     """(n, model.dim) float32, one row per node of `available`."""
     popularity: Popularity
     epochs: list[Epoch]
+    lexical: LexicalFactors | None
+    """None without a blend."""
+
+    def with_newcomers(self, item: pa.Table, texts: list[str], as_of: datetime) -> DynamicModel:
+        """The model with items that came after it behind those it was fitted on: by their text, without any event.
+
+        Args:
+            item: item_type, published_at; texts: what is written of them, row by row.
+        """
+        blended = self.model.blended
+        if blended is None or self.lexical is None:
+            return self.model
+        age = (microseconds(as_of) - _published(item)) / DAY
+        codes = pc.index_in(item["item_type"], pa.array(self.model.item_types, pa.string()))
+        num_types = len(self.model.item_types)
+        new = newcomers(
+            torch.where(age > 0, age, -1.0).float(),
+            torch.from_numpy(pc.fill_null(codes, num_types).to_numpy().astype(np.int64)),
+            num_types,
+            torch.from_numpy(self.lexical.of(texts)),
+            blended.context.factors[1].shape[1],
+        )
+        return replace(self.model, blended=replace(blended, context=blended.context.followed_by(new)))
 
 
 def fit_dynamic(
@@ -90,9 +115,18 @@ def fit_dynamic(
             device,
         )
         model = replace(model, towers=trainer.fit().cpu())
+    lexical = None
     if config.blend.enabled:
         texts = item_text["text"].to_pylist()
-        model = replace(model, blended=_fit_blend(item_node, items, texts, trainer, len(item_types), config))
+        lexical = LexicalFactors.fit(
+            [text for text, use in zip(texts, available.tolist(), strict=True) if use],
+            config.blend.lexical_factors,
+            config.seed,
+        )
+        factors = torch.from_numpy(lexical.of(texts))
+        model = replace(
+            model, blended=_fit_blend(item_node, items, factors, trainer, len(item_types), config)
+        )
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
@@ -100,13 +134,14 @@ def fit_dynamic(
         model.item_vectors(items, nodes, trainer.popularity),
         trainer.popularity,
         trainer.epochs,
+        lexical,
     )
 
 
 def _fit_blend(
     item_node: pa.Table,
     items: ItemFeatures,
-    texts: list[str],
+    lexical: Tensor,
     trainer: TwoTowerTrainer,
     num_types: int,
     config: Config,
@@ -116,9 +151,6 @@ def _fit_blend(
     moment = column(pair, "event_ts")
     if not moment.numel():
         return None
-    published = item_node["published_at"].combine_chunks()
-    unknown = torch.from_numpy(published.is_null().to_numpy(zero_copy_only=False).copy())
-    filled = pa.table({"published_at": published.fill_null(0)})
     available = column(item_node, "is_available", torch.bool)
     reader = SnapshotReader(
         histories=trainer.histories,
@@ -128,10 +160,8 @@ def _fit_blend(
         pair_moment=moment,
         item_type=items.item_type,
         num_types=num_types,
-        published=column(filled, "published_at").double().masked_fill(unknown, float("nan")),
-        lexical=torch.from_numpy(
-            lexical_factors(texts, available.numpy(), settings.lexical_factors, config.seed)
-        ),
+        published=_published(item_node),
+        lexical=lexical,
         candidates=available,
         as_of=microseconds(as_of),
         history_events=config.two_tower.history_events,
@@ -139,7 +169,7 @@ def _fit_blend(
         seed=config.seed,
     )
     # A moment with less before it than after it is of another kind: counts and ages have hardly begun.
-    first_stream = int(trainer.popularity.first_day(len(texts)).max()) + 1
+    first_stream = int(trainer.popularity.first_day(available.numel()).max()) + 1
     span = max(min(int((microseconds(as_of) - int(moment[0])) // DAY), first_stream // 2), 1)
     horizon = min(settings.horizon_days, max(span // 4, 1))
     examples = read_examples(reader, reader.days(horizon - 1, span - 1), horizon)
@@ -148,6 +178,14 @@ def _fit_blend(
     weight = _tower_weight(reader, trainer, span, horizon, num_types, config)
     blend = fit_blend(examples, num_types, settings, config.seed)
     return FittedBlend(blend, reader.snapshot(-1).context, microseconds(as_of), weight)
+
+
+def _published(item: pa.Table) -> Tensor:
+    """(n,) float64 microseconds, NaN where unknown."""
+    published = item["published_at"].combine_chunks()
+    unknown = torch.from_numpy(published.is_null().to_numpy(zero_copy_only=False).copy())
+    filled = pa.table({"published_at": published.fill_null(0)})
+    return column(filled, "published_at").double().masked_fill(unknown, float("nan"))
 
 
 def _tower_weight(

@@ -100,6 +100,12 @@ class DynamicModel:
         beside = self.sizes.num_windows if self.blended is None else self.blended.blend.dim
         return -(-(self.sizes.layers[-1] + beside + 1) // 8) * 8
 
+    def numbered(self, order: Tensor) -> Self:
+        """The same for items numbered anew: item i is what was item `order[i]`."""
+        if self.blended is None:
+            return self
+        return replace(self, blended=replace(self.blended, context=self.blended.context.rows(order)))
+
     def item_features(self, item: pa.Table, vectors: np.ndarray, text: np.ndarray) -> ItemFeatures:
         """What the item tower reads of `item` (item_type, language, genres), row by row."""
         codes = pc.index_in(item["item_type"], pa.array(self.item_types, pa.string()))

@@ -46,6 +46,40 @@ class Snapshot:
     """(k,) int64: items that could be recommended."""
 
 
+def item_features(
+    counts: Tensor, since: Tensor, last: Tensor, published_age: Tensor, item_type: Tensor, num_types: int
+) -> Tensor:
+    """(n, F): what the blend's item side reads.
+
+    Args:
+        counts: (n, W + 1) log counts of streams over WINDOWS and over all time.
+        since, last: (n,) days since the first and the newest stream, 0 where there is none.
+        published_age: (n,) days since publication, -1 where unknown or not yet.
+        item_type: (n,) type indices; `num_types` and above are types that training did not know.
+    """
+    log_age, total = since.float().log1p(), counts[:, -1]
+    kinds = torch.nn.functional.one_hot(item_type.clamp_max(num_types), num_types + 1)[:, :-1]
+    ages = [
+        log_age / 2,
+        last.float().log1p() / 2,
+        published_age.clamp_min(0).log1p() / 3,
+        (published_age >= 0).float(),
+        total - log_age,
+    ]
+    return torch.cat([counts, torch.stack(ages, dim=1), kinds.float()], dim=1)
+
+
+def newcomers(
+    published_age: Tensor, item_type: Tensor, num_types: int, lexical: Tensor, interaction_dim: int
+) -> ItemContext:
+    """n items without any event, as a snapshot shows them; shapes as in `item_features`, lexical (n, r)."""
+    counts = torch.zeros(len(item_type), len(WINDOWS) + 1)
+    never = torch.zeros(len(item_type))
+    features = item_features(counts, never, never, published_age, item_type, num_types)
+    traits = torch.stack([never, published_age, never, never], dim=1)
+    return ItemContext(features, traits, (lexical, torch.zeros(len(item_type), interaction_dim)))
+
+
 @dataclass(frozen=True)
 class SnapshotReader:
     """Makes snapshots of what training has read. N items, E events, n pairs.
@@ -94,18 +128,12 @@ class SnapshotReader:
         counts = self.popularity.count(node[:, None], torch.tensor(day), window).float().log1p()  # (N, W + 1)
         early_day = (since + day - EARLY_DAYS).clamp_min(day)
         early = self.popularity.count(node, early_day, (since + day - early_day).clamp_min(0)).float().log1p()
-        total, log_age = counts[:, -1], since.float().log1p()
-        last = torch.where(streamed, self._days_since_last(node, day), since).float().log1p()
-        kinds = torch.nn.functional.one_hot(self.item_type.clamp_max(self.num_types), self.num_types + 1)
-        has_date = (published_age >= 0).float()
-        features = torch.stack(
-            [log_age / 2, last / 2, published_age.clamp_min(0).log1p() / 3, has_date, total - log_age], dim=1
-        )
-        traits = torch.stack([since.float(), published_age, early, total], dim=1)
+        last = torch.where(streamed, self._days_since_last(node, day), since)
+        features = item_features(counts, since, last, published_age, self.item_type, self.num_types)
+        traits = torch.stack([since.float(), published_age, early, counts[:, -1]], dim=1)
         user, item = self._streams_before(day)
         factors = (self.lexical, torch.from_numpy(self._interaction_factors(user, item)))
-        context = ItemContext(torch.cat([counts, features, kinds[:, :-1].float()], dim=1), traits, factors)
-        return Snapshot(day, context, known.nonzero()[:, 0])
+        return Snapshot(day, ItemContext(features, traits, factors), known.nonzero()[:, 0])
 
     def targets(self, snapshot: Snapshot, horizon_days: int) -> Targets:
         """The first known items that users newly streamed within the horizon after a snapshot."""

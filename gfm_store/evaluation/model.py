@@ -122,20 +122,23 @@ def fit_space(
         tables = read_training(warehouse, split.as_of, config.two_tower)
         item_types = static.item_types if change.item_types else split.item_types
         place = pc.index_in(item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
-        fit = fit_dynamic(item_node, item_types, static.vectors[place], text[place], tables, config)
+        written = split.item["text"] if change.text else pa.chunked_array([[""] * split.item.num_rows])
+        item_text = pa.table({"text": written.take(place)})
+        fit = fit_dynamic(
+            item_node, item_types, static.vectors[place], text[place], item_text, tables, config
+        )
         # What the model was not told of comes after its nodes, so that its counts of streams stay where they are.
         new = np.setdiff1d(np.arange(split.item.num_rows), place)
         node = np.concatenate([place, new])
         features = fit.model.item_features(split.item.take(node), static.vectors[node], text[node])
-        items = fit.model.item_vectors(features, torch.arange(len(node)), fit.popularity)
+        model = fit.with_newcomers(split.item.take(new), written.take(new).to_pylist(), split.as_of)
+        items = model.item_vectors(features, torch.arange(len(node)), fit.popularity)
         node_id = split.item["item_id"].combine_chunks()
         histories = read_histories(warehouse, split.user_id, node_id, split.as_of, fit.model.history_days)
-    item_type = features.item_type.numpy()
     by_node = np.argsort(node)
-    users = [
-        block
-        for block, _ in fit.model.user_vectors(histories, split.as_of, static.vectors, item_type[by_node])
-    ]
+    model = model.numbered(torch.from_numpy(by_node))
+    item_type = features.item_type.numpy()[by_node]
+    users = [block for block, _ in model.user_vectors(histories, split.as_of, static.vectors, item_type)]
     curves = {
         "HGNN": static.curve,
         "two-tower": [{"loss": e.loss, "validation": e.validation_ndcg} for e in fit.epochs],
@@ -143,10 +146,10 @@ def fit_space(
     return Space(
         users=np.concatenate(users),
         items=items[by_node],
-        model=fit.model,
+        model=model,
         histories=histories,
         static=static,
-        item_type=item_type[by_node],
+        item_type=item_type,
         curves={name: curve for name, curve in curves.items() if curve},
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from gfm_store.dynamic_layer.factors import interaction_factors, lexical_factors, truncated_svd
+from gfm_store.dynamic_layer.factors import LexicalFactors, interaction_factors, truncated_svd
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30)])
@@ -51,15 +51,23 @@ def test_items_of_the_same_users_are_alike():
 
 def test_shared_words_make_items_alike():
     texts = ["sea salt snack", "salt snack", "garden chair", "garden chair blue", "", "unseen"]
-    factors = lexical_factors(texts, np.ones(6, dtype=bool), 3, seed=0)
+    factors = LexicalFactors.fit(texts, 3, seed=0).of(texts)
     cosine = factors @ factors.T
     assert cosine[0, 1] > 0.9 and cosine[2, 3] > 0.9
     assert abs(cosine[0, 2]) < 0.1
     np.testing.assert_array_equal(factors[4:], 0.0)
+    np.testing.assert_allclose(np.linalg.norm(factors[:4], axis=1), 1.0, rtol=1e-5)
 
 
-def test_words_of_unavailable_items_are_not_counted():
-    texts = ["sea salt", "salt", "garden", "garden"]
-    factors = lexical_factors(texts, np.array([True, True, False, False]), 3, seed=0)
-    assert not factors[2:].any() and factors[:2].any()
-    assert not lexical_factors(texts, np.zeros(4, dtype=bool), 3, seed=0).any()
+def test_a_later_text_has_the_factors_of_its_words():
+    lexical = LexicalFactors.fit(["sea salt", "salt snack", "garden chair", "blue garden chair"], 4, seed=0)
+    same, near, unknown = lexical.of(["garden chair", "a chair, never seen", "quantum"])
+    assert same @ lexical.of(["garden chair"])[0] == pytest.approx(1.0, rel=1e-5)
+    assert near @ same > 0.5
+    assert not unknown.any()
+
+
+def test_without_shared_words_there_are_no_factors():
+    lexical = LexicalFactors.fit(["one", "two"], 4, seed=0)
+    np.testing.assert_array_equal(lexical.of(["one", "three"]), np.zeros((2, 4)))
+    assert lexical.of([]).shape == (0, 4)
