@@ -12,7 +12,7 @@ from torch import Tensor
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import training_device
-from gfm_store.dynamic_layer.blend_training import choose_tower_weight, fit_blend, read_examples
+from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, fit_blend, read_examples
 from gfm_store.dynamic_layer.factors import LexicalFactors
 from gfm_store.dynamic_layer.history import DAY, Popularity, Vocabulary, column, microseconds
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
@@ -175,7 +175,7 @@ def _fit_blend(
     examples = read_examples(reader, reader.days(horizon - 1, span - 1), horizon)
     if not examples:
         return None
-    weight = _tower_weight(reader, trainer, span, horizon, num_types, config)
+    weight = _tower_weight(reader, trainer, examples, horizon, num_types, config)
     blend = fit_blend(examples, num_types, settings, config.seed)
     return FittedBlend(blend, reader.snapshot(-1).context, microseconds(as_of), weight)
 
@@ -191,17 +191,17 @@ def _published(item: pa.Table) -> Tensor:
 def _tower_weight(
     reader: SnapshotReader,
     trainer: TwoTowerTrainer,
-    span: int,
+    examples: list[Example],
     horizon: int,
     num_types: int,
     config: Config,
 ) -> float:
-    """How much the towers count, by the last days: towers and blend have not seen them."""
+    """How much the towers count, by the last days: towers and a trial blend have not seen them."""
     towers, days, weights = trainer.early, trainer.validation_days(), config.blend.tower_weights
     if towers is None or len(weights) == 1:
         return weights[-1]
     held = read_examples(reader, [days - 1], days)
-    early = read_examples(reader, reader.days(days + horizon - 1, span - 1), horizon)
+    early = [example for example in examples if example.snapshot.day >= days + horizon - 1]
     if not held or not early:
         return weights[-1]
     blend = fit_blend(early, num_types, config.blend, config.seed)

@@ -156,8 +156,12 @@ def test_targets_are_the_first_new_items_of_the_horizon(tastes, monkeypatch):
     assert found == {user: items[:2] for user, items in seen.items()}
 
 
-@pytest.mark.parametrize(("helps", "expected"), [(1.0, 1.0), (-1.0, 0.0)])
-def test_the_towers_weigh_what_they_are_worth(tastes, monkeypatch, helps, expected):
+@pytest.mark.parametrize(
+    ("helps", "users", "expected"),
+    [(1.0, 60, 1.0), (-1.0, 60, 0.0), (1.0, 1, 0.0)],
+    ids=["they know all", "they mislead", "they help one user, which may be chance"],
+)
+def test_the_towers_weigh_what_they_are_worth(tastes, monkeypatch, helps, users, expected):
     _, reader = fit(*tastes, monkeypatch, steps=1)
     fitted = fit(*tastes, steps=1)
     snapshot = reader.snapshot(6)
@@ -166,6 +170,7 @@ def test_the_towers_weigh_what_they_are_worth(tastes, monkeypatch, helps, expect
 
     truth = torch.zeros(60, NUM_ITEMS)
     truth[targets.user[targets.row], targets.node] = 100.0
+    truth[targets.user[users:]] = 0.0
 
     def tower_scores(users):
         return helps * truth[users][:, snapshot.known]
@@ -181,7 +186,7 @@ def test_the_towers_weigh_what_they_are_worth(tastes, monkeypatch, helps, expect
         torch.Generator(),
     )
     assert weight == expected
-    assert ndcg == 1.0 if helps > 0 else 0 < ndcg < 1
+    assert ndcg == 1.0 if weight else 0 < ndcg < 1
 
 
 def test_a_world_without_streams_keeps_the_towers_alone(tmp_path):
