@@ -123,6 +123,7 @@ def choose_tower_weight(
     must be more than chance.
 
     Args:
+        weights: ascending.
         tower_scores: (u, k) of users (u,) and the items known at the snapshot, as they stood.
         seen: places in users (u,) and items of what they had streamed.
     """
@@ -146,7 +147,12 @@ def choose_tower_weight(
             top = (scores + weight * beside).topk(min(10, snapshot.known.numel()), dim=1).indices
             found.append(metric._compute(LinkPredMetricData(top, label)).double())
     ndcg = torch.stack([torch.cat(found) for found in gains])  # (weights, users)
+    chosen = smallest_of_the_best(ndcg)
+    return weights[chosen], float(ndcg[chosen].mean())
+
+
+def smallest_of_the_best(ndcg: Tensor) -> int:
+    """The first row of (weights, users), weights ascending, whose mean is a standard error or less behind the best."""
     behind = ndcg[ndcg.mean(1).argmax()] - ndcg
     close = behind.mean(1) <= behind.std(1, correction=0) / ndcg.shape[1] ** 0.5
-    chosen = min(close.nonzero()[:, 0].tolist(), key=weights.__getitem__)
-    return weights[chosen], float(ndcg[chosen].mean())
+    return int(close.nonzero()[0, 0])
