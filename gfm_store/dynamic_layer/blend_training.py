@@ -101,7 +101,8 @@ def _loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.
     users, position = row.unique(return_inverse=True)
     user = blend.user_vectors(targets.history.rows(users), example.snapshot.context)
     item = blend.item_vectors(example.snapshot.context, candidates)
-    logits = (user @ item.T)[position] - log_q
+    # index_select: the gradient of plain indexing adds in whatever order threads come.
+    logits = (user @ item.T).index_select(0, position) - log_q
     true = torch.searchsorted(candidates, node)
     own = torch.zeros_like(logits).scatter(1, true[:, None], log_q[true][:, None])
     return functional.cross_entropy(logits + own, true)
