@@ -41,6 +41,12 @@ class GraphConfig(_Settings):
     """Neighbours kept per node and relation; an edge stays when either end keeps it."""
     edge_signals: tuple[str, ...] = ("stream",)
     """Event types that make edges."""
+    folds: Literal[2, 4, 8, 16] = 4
+    """Users are dealt into so many folds; what is learned from a user sees a graph without the user's fold."""
+    user_set_days: int = Field(720, ge=1)
+    """How far back the sets of items go that the HGNN reads and learns to complete."""
+    user_set_items: int = Field(200, ge=2)
+    """Newest items of such a set."""
     min_coverage: float = Field(0.25, ge=0, le=1)
     """Share of the items in the window that should have an edge; below it the window is doubled, up to all
     of history, and said so. 0 never widens."""
@@ -74,32 +80,29 @@ class HGNNConfig(_Settings):
     """Width of every layer and of the item vectors."""
     fanout: tuple[int, ...] = (10, 10)
     """Neighbours sampled per node and relation, one number a layer, nearest layer first."""
-    loss: Literal["softmax", "margin"] = "softmax"
-    """The papers use a margin; softmax over the same negatives trains better."""
-    margin: float = Field(0.4, gt=0)
-    """Of the margin loss, in cosine."""
+    structure_dim: int = Field(128, ge=1)
+    """Rank of the structural coordinates that nodes have beside their text; users left out differ by fold."""
+    dropout: float = Field(0.2, ge=0, lt=1)
     temperature: float = Field(0.1, gt=0)
-    """Of the softmax loss."""
-    num_negatives: int = Field(128, ge=1)
-    """Random catalogue items per step and relation, shared by its edges."""
-    batch_size: int = Field(1024, ge=2)
-    """Supervision edges per step."""
-    max_epochs: int = Field(50, ge=1)
-    """Upper bound; early stopping usually ends before."""
-    patience: int = Field(5, ge=1)
-    """Epochs without a better validation before stopping."""
-    validation_share: float = Field(0.1, gt=0, lt=0.5)
-    """Share of each relation's edges held out for early stopping."""
-    validation_edges: int = Field(4096, ge=1)
-    """At most this many held-out edges are scored per epoch."""
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-5, ge=0)
+    """Of the softmax, at the start; it is learned. (The papers use a margin.)"""
+    context_items: int = Field(16, ge=1)
+    """Items of a user's set from whose mean another one of it is told."""
+    num_negatives: int = Field(1024, ge=1)
+    """Random catalogue items per step, shared by its targets."""
+    batch_size: int = Field(512, ge=2)
+    """Targets per step."""
+    epochs: int = Field(10, ge=1)
+    """The one with the best validation is kept."""
+    steps_per_epoch: int = Field(60, ge=1)
+    validation_share: float = Field(0.05, gt=0, lt=0.5)
+    """Share of the users whose sets are held out."""
+    validation_targets: int = Field(4096, ge=1)
+    """At most this many held-out targets are ranked per epoch."""
+    learning_rate: float = Field(2e-3, gt=0)
+    """At the top of a one-cycle schedule."""
+    weight_decay: float = Field(1e-2, ge=0)
     balanced: bool = True
-    """Every relation contributes as many supervision edges per epoch as the smallest one."""
-    max_edges_per_epoch: int = Field(400_000, ge=1)
-    """Bound on an epoch's cost; edges are redrawn each epoch."""
-    min_edges_per_epoch: int = Field(2_000, ge=1)
-    """A relation with fewer edges than this does not pull the others below it: its own are repeated."""
+    """Every item type gives as many targets as any other."""
 
 
 class TwoTowerConfig(_Settings):
@@ -160,8 +163,6 @@ class BlendConfig(_Settings):
     """First new items of a user after a snapshot, so that the busy do not drown the others."""
     momentum_dim: int = Field(16, ge=1)
     """Dimensions in which users differ about what is rising, new or established."""
-    interaction_factors: int = Field(128, ge=1)
-    """Rank of the factors from who streamed what."""
     lexical_factors: int = Field(128, ge=1)
     """Rank of the factors from the words of titles, descriptions and genres."""
     tower_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)

@@ -1,5 +1,6 @@
 """From frozen item vectors and histories to a fitted two-tower: one call for a refresh and an evaluation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,9 +14,10 @@ from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import training_device
 from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, fit_blend, read_examples
-from gfm_store.dynamic_layer.factors import LexicalFactors
 from gfm_store.dynamic_layer.history import DAY, Popularity, Vocabulary, column, microseconds
+from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
+from gfm_store.dynamic_layer.moments import Plan, plan_snapshots, read_moments
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
@@ -35,12 +37,16 @@ class DynamicFit:
     epochs: list[Epoch]
     lexical: LexicalFactors | None
     """None without a blend."""
+    hgnn_vectors: np.ndarray
+    """(N, dim) float32, by node, as of the model's moment."""
 
-    def with_newcomers(self, item: pa.Table, texts: list[str], as_of: datetime) -> DynamicModel:
+    def with_newcomers(
+        self, item: pa.Table, vectors: np.ndarray, texts: list[str], as_of: datetime
+    ) -> DynamicModel:
         """The model with items that came after it behind those it was fitted on: by their text, without any event.
 
         Args:
-            item: item_type, published_at; texts: what is written of them, row by row.
+            item: item_type, published_at; vectors: (n, dim) HGNN; texts: what is written of them; row by row.
         """
         blended = self.model.blended
         if blended is None or self.lexical is None:
@@ -52,8 +58,7 @@ class DynamicFit:
             torch.where(age > 0, age, -1.0).float(),
             torch.from_numpy(pc.fill_null(codes, num_types).to_numpy().astype(np.int64)),
             num_types,
-            torch.from_numpy(self.lexical.of(texts)),
-            blended.context.factors[1].shape[1],
+            (torch.from_numpy(self.lexical.of(texts)), torch.from_numpy(vectors)),
         )
         return replace(self.model, blended=replace(blended, context=blended.context.followed_by(new)))
 
@@ -61,7 +66,7 @@ class DynamicFit:
 def fit_dynamic(
     item_node: pa.Table,
     item_types: list[str],
-    vectors: np.ndarray,
+    vectors_at: Callable[[datetime], np.ndarray],
     text: np.ndarray,
     item_text: pa.Table,
     tables: TrainingTables,
@@ -72,10 +77,16 @@ def fit_dynamic(
     Args:
         item_node: the items known at the moment, by node.
         item_types: types by type index, as the static layer knows them; further types are "unknown".
-        vectors: (N, dim) HGNN vectors, text: (N, text_dim), by node.
+        vectors_at: (N, dim) HGNN vectors, by node, from what was known before a moment. What is learned from the past
+            reads the vectors of its time: today's have seen what came after.
+        text: (N, text_dim), by node.
         item_text: column `text`, by node.
     """
     two_tower = config.two_tower
+    available = column(item_node, "is_available", torch.bool)
+    plan = plan_snapshots(tables, available.numel(), config)
+    moments = read_moments(plan, vectors_at)
+    vectors = moments.at(-1).numpy()
     profile_names = [name for name in tables.history.user_feature.column_names if name != "user_index"]
     user_vocabulary = Vocabulary.from_table(
         tables.history.user_feature, profile_names, two_tower.max_vocabulary
@@ -102,11 +113,11 @@ def fit_dynamic(
         two_tower.history_events,
     )
     items = model.item_features(item_node, vectors, text)
-    available = column(item_node, "is_available", torch.bool)
     with training_device(config) as device:
         trainer = TwoTowerTrainer(
             tables,
             items,
+            moments,
             model.profile_codes(tables.history.user_feature),
             available,
             sizes,
@@ -125,7 +136,7 @@ def fit_dynamic(
         )
         factors = torch.from_numpy(lexical.of(texts))
         model = replace(
-            model, blended=_fit_blend(item_node, items, factors, trainer, len(item_types), config)
+            model, blended=_fit_blend(item_node, items, factors, trainer, plan, len(item_types), config)
         )
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
@@ -135,6 +146,7 @@ def fit_dynamic(
         trainer.popularity,
         trainer.epochs,
         lexical,
+        vectors,
     )
 
 
@@ -143,40 +155,33 @@ def _fit_blend(
     items: ItemFeatures,
     lexical: Tensor,
     trainer: TwoTowerTrainer,
+    plan: Plan,
     num_types: int,
     config: Config,
 ) -> FittedBlend | None:
     """The blend on all snapshots, with the towers' weight from the last days; None where there are no targets."""
-    pair, settings, as_of = trainer.tables.training_pair, config.blend, trainer.tables.history.as_of
-    moment = column(pair, "event_ts")
-    if not moment.numel():
-        return None
-    available = column(item_node, "is_available", torch.bool)
+    pair, as_of = trainer.tables.training_pair, trainer.tables.history.as_of
     reader = SnapshotReader(
         histories=trainer.histories,
         popularity=trainer.popularity,
         pair_user=column(pair, "user_index"),
         pair_node=column(pair, "node"),
-        pair_moment=moment,
+        pair_moment=column(pair, "event_ts"),
         item_type=items.item_type,
         num_types=num_types,
         published=_published(item_node),
         lexical=lexical,
-        candidates=available,
+        moments=trainer.moments,
+        candidates=column(item_node, "is_available", torch.bool),
         as_of=microseconds(as_of),
         history_events=config.two_tower.history_events,
-        config=settings,
-        seed=config.seed,
+        config=config.blend,
     )
-    # A moment with less before it than after it is of another kind: counts and ages have hardly begun.
-    first_stream = int(trainer.popularity.first_day(available.numel()).max()) + 1
-    span = max(min(int((microseconds(as_of) - int(moment[0])) // DAY), first_stream // 2), 1)
-    horizon = min(settings.horizon_days, max(span // 4, 1))
-    examples = read_examples(reader, reader.days(horizon - 1, span - 1), horizon)
+    examples = read_examples(reader, plan.days, plan.horizon_days)
     if not examples:
         return None
-    weight = _tower_weight(reader, trainer, examples, horizon, num_types, config)
-    blend = fit_blend(examples, num_types, settings, config.seed)
+    weight = _tower_weight(reader, trainer, examples, plan, num_types, config)
+    blend = fit_blend(examples, num_types, config.blend, config.seed)
     return FittedBlend(blend, reader.snapshot(-1).context, microseconds(as_of), weight)
 
 
@@ -192,16 +197,16 @@ def _tower_weight(
     reader: SnapshotReader,
     trainer: TwoTowerTrainer,
     examples: list[Example],
-    horizon: int,
+    plan: Plan,
     num_types: int,
     config: Config,
 ) -> float:
     """How much the towers count, by the last days: towers and a trial blend have not seen them."""
-    towers, days, weights = trainer.early, trainer.validation_days(), config.blend.tower_weights
+    towers, days, weights = trainer.early, plan.validation_days, config.blend.tower_weights
     if towers is None or len(weights) == 1:
         return weights[-1]
     held = read_examples(reader, [days - 1], days)
-    early = [example for example in examples if example.snapshot.day >= days + horizon - 1]
+    early = [example for example in examples if example.snapshot.day >= days + plan.horizon_days - 1]
     if not held or not early:
         return weights[-1]
     blend = fit_blend(early, num_types, config.blend, config.seed)
@@ -210,7 +215,7 @@ def _tower_weight(
         item = trainer.item_vectors_at(towers, held[0].snapshot.known, days - 1)[:, :width].cpu()
 
     def tower_scores(users: Tensor) -> Tensor:
-        return trainer.user_vectors_at(towers, users, moment)[:, :width].cpu() @ item.T
+        return trainer.user_vectors_at(towers, users, days - 1)[:, :width].cpu() @ item.T
 
     weight, ndcg = choose_tower_weight(
         blend,

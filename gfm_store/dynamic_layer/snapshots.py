@@ -1,19 +1,18 @@
 """Snapshots: how everything stood at moments before `as_of`, and what users newly streamed in the days after them.
 
 The blend learns to predict ahead, as it is used: a list is made at one moment and serves the days that follow.
-Nothing in a snapshot has seen what it is asked to predict: counts, ages and factors end where its horizon begins.
+Nothing in a snapshot has seen what it is asked to predict: counts, ages and HGNN vectors end where its horizon begins.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gfm_store.config import BlendConfig
 from gfm_store.dynamic_layer.blend import ItemContext
-from gfm_store.dynamic_layer.factors import interaction_factors
 from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity
+from gfm_store.dynamic_layer.moments import Moments
 
 WINDOWS = (1, 2, 3, 5, 7, 14, 30, 60, 90, 180, 365)
 """Days over which an item's streams are counted."""
@@ -70,14 +69,14 @@ def item_features(
 
 
 def newcomers(
-    published_age: Tensor, item_type: Tensor, num_types: int, lexical: Tensor, interaction_dim: int
+    published_age: Tensor, item_type: Tensor, num_types: int, factors: tuple[Tensor, ...]
 ) -> ItemContext:
-    """n items without any event, as a snapshot shows them; shapes as in `item_features`, lexical (n, r)."""
+    """n items without any event, as a snapshot shows them; shapes as in `item_features`, factors (n, r_k)."""
     counts = torch.zeros(len(item_type), len(WINDOWS) + 1)
     never = torch.zeros(len(item_type))
     features = item_features(counts, never, never, published_age, item_type, num_types)
     traits = torch.stack([never, published_age, never, never], dim=1)
-    return ItemContext(features, traits, (lexical, torch.zeros(len(item_type), interaction_dim)))
+    return ItemContext(features, traits, factors)
 
 
 @dataclass(frozen=True)
@@ -100,12 +99,12 @@ class SnapshotReader:
     num_types: int
     published: Tensor
     lexical: Tensor
+    moments: Moments
     candidates: Tensor
     as_of: int
     """Microseconds."""
     history_events: int
     config: BlendConfig
-    seed: int
 
     def moment(self, day: int) -> int:
         """Microseconds."""
@@ -131,8 +130,7 @@ class SnapshotReader:
         last = torch.where(streamed, self._days_since_last(node, day), since)
         features = item_features(counts, since, last, published_age, self.item_type, self.num_types)
         traits = torch.stack([since.float(), published_age, early, counts[:, -1]], dim=1)
-        user, item = self._streams_before(day)
-        factors = (self.lexical, torch.from_numpy(self._interaction_factors(user, item)))
+        factors = (self.lexical, self.moments.at(day))
         return Snapshot(day, ItemContext(features, traits, factors), known.nonzero()[:, 0])
 
     def targets(self, snapshot: Snapshot, horizon_days: int) -> Targets:
@@ -156,12 +154,6 @@ class SnapshotReader:
         n_before = self.histories.num_before(user, moment)
         return self.histories.before(user, n_before, moment, self.history_events, self.item_type)
 
-    def days(self, first: int, last: int) -> list[int]:
-        """At most `max_snapshots` days, evenly from `first` to `last`."""
-        if last < first:
-            return []
-        return np.unique(np.linspace(first, last, self.config.max_snapshots).round().astype(int)).tolist()
-
     def _days_since_last(self, node: Tensor, day: int) -> Tensor:
         """Days since each item's last stream before a day; meaningless where there is none."""
         keys, num_days = self.popularity.keys, self.popularity.num_days
@@ -169,14 +161,3 @@ class SnapshotReader:
             return torch.zeros_like(node)
         place = torch.searchsorted(keys, node * num_days + min(day + 1, num_days))
         return (keys[place.clamp_max(keys.numel() - 1)] % num_days - day).clamp_min(0)
-
-    def _streams_before(self, day: int) -> tuple[np.ndarray, np.ndarray]:
-        """Who streamed what before a day: users and items, as often as they did."""
-        early = (self.histories.event_ts < self.moment(day)) & (self.histories.signal == 0)
-        user = torch.repeat_interleave(torch.arange(self.histories.num_users), self.histories.user_ptr.diff())
-        return user[early].numpy(), self.histories.node[early].long().numpy()
-
-    def _interaction_factors(self, user: np.ndarray, node: np.ndarray) -> np.ndarray:
-        return interaction_factors(
-            user, node, self.candidates.numel(), self.config.interaction_factors, self.seed
-        )

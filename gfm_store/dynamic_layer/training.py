@@ -1,7 +1,7 @@
 """Training the two-tower: in-batch negatives with the logQ correction, early stopping on the last days."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -12,6 +12,8 @@ from torch_geometric.metrics import LinkPredNDCG
 from gfm_store import progress
 from gfm_store.config import TwoTowerConfig
 from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, column, microseconds
+from gfm_store.dynamic_layer.moments import Moments
+from gfm_store.dynamic_layer.moments import validation_days as validation_days_of
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import TrainingTables
 
@@ -63,12 +65,14 @@ class TwoTowerTrainer:
 
     Args:
         items: features of all N items, by node.
+        moments: what stands in for `items.vector` at earlier moments.
         profile: (U, P) int64, codes of the users' categorical features.
         candidates: (N,) bool: items that may be drawn as negatives.
     """
 
     tables: TrainingTables
     items: ItemFeatures
+    moments: Moments
     profile: Tensor
     candidates: Tensor
     sizes: Sizes
@@ -86,7 +90,8 @@ class TwoTowerTrainer:
         self.histories = Histories.from_tables(self.tables.history)
         self.popularity = Popularity.from_table(self.tables.item_day, self.config.popularity_windows_days)
         self._item_type = self.items.item_type
-        self._items = self.items.to(self.device)
+        items = self.items.to(self.device)
+        self._items = [replace(items, vector=vectors.to(self.device)) for vectors in self.moments.vectors]
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def fit(self) -> TwoTower:
@@ -95,7 +100,7 @@ class TwoTowerTrainer:
         if not len(self._pairs):
             progress.say("Two-tower: there are no streams to learn from; its vectors are those of chance.")
             return run.average.eval()
-        validation_days = self.validation_days()
+        validation_days = validation_days_of(self._pairs.moment, self._as_of, self.config)
         held = self._pairs.moment >= self._as_of - validation_days * DAY
         epochs = self.config.max_epochs  # of all days, where nothing can be held out
         if held.any() and not held.all():
@@ -103,25 +108,16 @@ class TwoTowerTrainer:
             early, late = (self._pairs.rows(part.nonzero()[:, 0]) for part in (~held, held))
             self._search(run, early, late, validation_days)
             self.early = copy.deepcopy(run.average).eval()
-        steps = -(-len(self._pairs) // self.config.batch_size)
+        steps = self._num_steps(self._pairs)
         with progress.task("Two-tower, all days", epochs * steps, "steps") as task:
             for _ in range(epochs):
                 self._epoch(run, self._pairs, task)
         return run.average.eval()
 
-    def validation_days(self) -> int:
-        """The last days that hold enough pairs, at most a quarter of all."""
-        days = self.config.validation_days
-        while (self._pairs.moment >= self._as_of - days * DAY).sum() < min(
-            self.config.min_validation_pairs, len(self._pairs) // 4
-        ):
-            days *= 2
-        return days
-
     def _search(self, run: "_Run", early: Pairs, late: Pairs, validation_days: int) -> None:
         """Train on the early pairs; leaves `run` as it was after the epoch that ranked the late ones best."""
         best, best_state, stale = -1.0, run.state(), 0
-        steps = -(-len(early) // self.config.batch_size)
+        steps = self._num_steps(early)
         with progress.task("Two-tower, early stopping", self.config.max_epochs * steps, "steps") as task:
             for _ in range(self.config.max_epochs):
                 loss = self._epoch(run, early, task)
@@ -139,17 +135,34 @@ class TwoTowerTrainer:
         """One pass over `pairs`; returns the mean loss."""
         run.model.train()
         frequency = torch.bincount(pairs.node, minlength=self.candidates.numel()).double() / len(pairs)
-        runs = torch.arange(len(pairs)).split(RUN_LENGTH)
-        order = torch.cat([runs[i] for i in torch.randperm(len(runs), generator=self._generator).tolist()])
+        batches = []
+        for place, mine in self._by_moment(pairs):
+            runs = mine.split(RUN_LENGTH)
+            order = torch.randperm(len(runs), generator=self._generator).tolist()
+            batches += [
+                (place, torch.cat([runs[i] for i in some]))
+                for some in _batched(order, self.config.batch_size // RUN_LENGTH or 1)
+            ]
         total = 0.0
-        for batch in order.split(self.config.batch_size):
-            loss = self._loss(run.model, pairs.rows(batch), frequency)
+        for i in torch.randperm(len(batches), generator=self._generator).tolist():
+            place, batch = batches[i]
+            loss = self._loss(run.model, pairs.rows(batch), frequency, self._items[place])
             run.step(loss)
             total += float(loss.detach()) * batch.numel()
             task.advance()
         return total / len(pairs)
 
-    def _loss(self, model: TwoTower, pairs: Pairs, frequency: Tensor) -> Tensor:
+    def _by_moment(self, pairs: Pairs) -> list[tuple[int, Tensor]]:
+        """The moments whose vectors serve some of the pairs, and which pairs these are."""
+        moment = self.moments.index((self._as_of - 1 - pairs.moment) // DAY)
+        return [(place, (moment == place).nonzero()[:, 0]) for place in moment.unique().tolist()]
+
+    def _num_steps(self, pairs: Pairs) -> int:
+        """Of an epoch: a step's pairs are of one moment."""
+        runs = [-(-mine.numel() // RUN_LENGTH) for _, mine in self._by_moment(pairs)]
+        return sum(-(-n // (self.config.batch_size // RUN_LENGTH or 1)) for n in runs)
+
+    def _loss(self, model: TwoTower, pairs: Pairs, frequency: Tensor, items: ItemFeatures) -> Tensor:
         """Softmax of the true item against all candidates of the step, corrected for how they were drawn.
 
         A candidate j is in the step in-batch, with its share f_j of all pairs, or drawn uniformly from the
@@ -171,9 +184,9 @@ class TwoTowerTrainer:
             pairs.user, pairs.n_before, pairs.moment, self.config.history_events, self._item_type
         )
         profile = self.profile[pairs.user].to(self.device)
-        user = model.user_vectors(history.to(self.device), self._items.vector, profile)
+        user = model.user_vectors(history.to(self.device), items.vector, profile)
         vector, weights = user.split([self.sizes.layers[-1], self.sizes.num_windows], dim=-1)
-        item = model.item_tower(self._items.rows(distinct.to(self.device)))
+        item = model.item_tower(items.rows(distinct.to(self.device)))
         scores = vector @ item.T + _by_day(weights, popularity, day.to(self.device))  # (B, distinct)
         logits = scores.index_select(1, position.to(self.device)) - log_q.to(self.device)  # (B, J)
         same = node[None, :] == pairs.node[:, None]  # the true item drawn again is no negative
@@ -196,14 +209,13 @@ class TwoTowerTrainer:
         first_day = self.popularity.first_day(self.candidates.numel())
         known = self.candidates & ((first_day >= validation_days) | (first_day < 0))
         items = known.nonzero()[:, 0]
-        vectors = self.item_vectors_at(model, items, validation_days - 1)
         metric = LinkPredNDCG(k=10)
         column_of = torch.full((self.candidates.numel(),), -1)
         column_of[items] = torch.arange(items.numel())
         moment = self._as_of - validation_days * DAY
+        vectors = self.item_vectors_at(model, items, validation_days - 1)
         for part in users.split(RANKED_AT_ONCE):
-            user = self.user_vectors_at(model, part, moment)
-            scores = user @ vectors.T
+            scores = self.user_vectors_at(model, part, validation_days - 1) @ vectors.T
             seen_user, seen_item = self.events_before(part, moment, strong_only=True)
             column = column_of[seen_item]
             scores[seen_user[column >= 0], column[column >= 0]] = -torch.inf
@@ -215,19 +227,21 @@ class TwoTowerTrainer:
 
     def item_vectors_at(self, model: TwoTower, items: Tensor, day: int) -> Tensor:
         """(k, layers[-1] + W) of `items` (k,) before a day, counted backwards from `as_of`."""
+        features = self._items[int(self.moments.index(torch.tensor([day])))]
         return torch.cat(
             [
                 model.item_vectors(
-                    self._items.rows(part.to(self.device)),
+                    features.rows(part.to(self.device)),
                     self.popularity.features(part, torch.tensor([day]))[0].to(self.device),
                 )
                 for part in items.split(16_384)
             ]
         )
 
-    def user_vectors_at(self, model: TwoTower, users: Tensor, moment: int) -> Tensor:
-        """(u, layers[-1] + W) from the histories of `users` (u,) at a moment."""
-        moments = torch.full_like(users, moment)
+    def user_vectors_at(self, model: TwoTower, users: Tensor, day: int) -> Tensor:
+        """(u, layers[-1] + W) from the histories of `users` (u,) before a day."""
+        features = self._items[int(self.moments.index(torch.tensor([day])))]
+        moments = torch.full_like(users, self._as_of - (day + 1) * DAY)
         history = self.histories.before(
             users,
             self.histories.num_before(users, moments),
@@ -236,7 +250,7 @@ class TwoTowerTrainer:
             self._item_type,
         )
         return model.user_vectors(
-            history.to(self.device), self._items.vector, self.profile[users].to(self.device)
+            history.to(self.device), features.vector, self.profile[users].to(self.device)
         )
 
     def events_before(self, users: Tensor, moment: int, strong_only: bool = False) -> tuple[Tensor, Tensor]:
@@ -293,6 +307,11 @@ class _Run:
         self.model.load_state_dict(model)
         self._average.load_state_dict(average)
         self._optimizer.load_state_dict(optimizer)
+
+
+def _batched(order: list[int], size: int) -> list[list[int]]:
+    """Parts of a list, `size` long but for the last."""
+    return [order[i : i + size] for i in range(0, len(order), size)]
 
 
 def _by_day(weights: Tensor, popularity: Tensor, day: Tensor) -> Tensor:

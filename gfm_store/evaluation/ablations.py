@@ -14,7 +14,7 @@ from gfm_store.errors import EmptyWarehouseError, UsageError
 from gfm_store.evaluation.baselines import SentenceVectors
 from gfm_store.evaluation.bench import Bench
 from gfm_store.evaluation.metrics import Estimate
-from gfm_store.evaluation.model import Change, StandIn, StaticAt
+from gfm_store.evaluation.model import Change, StandIn
 from gfm_store.evaluation.parts import Part
 from gfm_store.evaluation.result import MODEL, Series
 from gfm_store.evaluation.run import Run
@@ -175,8 +175,8 @@ def _measure_frozen(run: Run, notes: list[str]) -> None:
         for other in benches:
             there = Run(other, None)
             retrained = there.static(MODEL, Change())
-            vectors = frozen.vectors[_places(other.split, split)]
-            kept = (StaticAt(frozen.item_types, vectors, frozen.curve), frozen_part[1])
+            place = _places(other.split, split)
+            kept = (frozen.numbered(place), frozen_part[1])
             lines["frozen"].append(
                 _ndcg(other, there.model_part(FROZEN, kept, Change(), other.is_headline).arrays)
             )

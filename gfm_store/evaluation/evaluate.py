@@ -252,7 +252,7 @@ def _to_look_at(bench: Bench, space: Space, lists: dict[str, np.ndarray]) -> dic
     if "available" not in lists:
         return {}
     seed = bench.config.seed
-    drawn = item_map(bench.split, space.static.vectors, seed)
+    drawn = item_map(bench.split, space.vectors, seed)
     return {
         "examples": [asdict(one) for one in examples(bench.split, space, lists["available"], seed)],
         "item_map": asdict(drawn) if drawn else None,

@@ -112,12 +112,7 @@ def _fall_without(split: Split, space: Space, user: int, mine: np.ndarray, liste
         user_feature=row.take(pa.array([0] * len(copies))).set_column(0, "user_index", index),
     )
     vectors = np.concatenate(
-        [
-            block
-            for block, _ in space.model.user_vectors(
-                alone, split.as_of, space.static.vectors, space.item_type
-            )
-        ]
+        [block for block, _ in space.model.user_vectors(alone, split.as_of, space.vectors, space.item_type)]
     )
     scores = vectors @ space.items[listed].T
     fall: np.ndarray = scores[0] - scores[1:]

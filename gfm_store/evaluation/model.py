@@ -5,21 +5,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from gfm_store.config import Config
+from gfm_store.config import Config, GraphConfig
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.evaluation.ranking import Scorer
 from gfm_store.evaluation.split import Split
+from gfm_store.static_layer.encoder import ItemEncoder
 from gfm_store.static_layer.fitting import fit_static
 from gfm_store.warehouse.connection import Warehouse
-from gfm_store.warehouse.graph import GraphTables, read_graph, read_item_nodes
+from gfm_store.warehouse.graph import GraphTables, read_graph, read_interactions, read_item_nodes
 from gfm_store.warehouse.history import HistoryTables, read_histories, read_training
 
 Curves = dict[str, list[dict[str, float]]]
@@ -62,12 +63,52 @@ class StaticAt:
     """By type index."""
     vectors: np.ndarray
     """(N, dim) float32, by the split's nodes; what the graph does not hold enters by its text."""
+    encoder: ItemEncoder | None
+    """By the split's nodes; None has text vectors at all moments."""
     curve: list[dict[str, float]]
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the vectors, in hex."""
         return hashlib.sha256(np.ascontiguousarray(self.vectors).tobytes()).hexdigest()
+
+    def numbered(self, place: np.ndarray) -> Self:
+        """The same for the items at `place`."""
+        encoder = None if self.encoder is None else self.encoder.numbered(place)
+        return replace(self, vectors=self.vectors[place], encoder=encoder)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that is large."""
+        tensors = {} if self.encoder is None else self.encoder.tensors()
+        return {"vectors": self.vectors} | {f"encoder.{n}": value.numpy() for n, value in tensors.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """All else, as JSON takes it."""
+        facts: dict[str, Any] = {"item_types": self.item_types, "curve": self.curve, "encoder": None}
+        if self.encoder is not None:
+            one = self.encoder
+            facts["encoder"] = {
+                "item_types": one.item_types,
+                "graph": one.graph.model_dump(mode="json"),
+                "window_days": one.window_days,
+                "min_users": one.min_users,
+                "seed": one.seed,
+            }
+        return facts
+
+    @classmethod
+    def restored(cls, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Self:
+        """From what `arrays` and `facts` gave."""
+        encoder, settings = None, facts["encoder"]
+        if settings is not None:
+            tensors = {
+                name.removeprefix("encoder."): torch.from_numpy(value)
+                for name, value in arrays.items()
+                if name.startswith("encoder.")
+            }
+            graph = GraphConfig.model_validate(settings["graph"])
+            encoder = ItemEncoder.from_tensors(tensors, **settings | {"graph": graph})
+        return cls(facts["item_types"], arrays["vectors"], encoder, facts["curve"])
 
 
 @dataclass(frozen=True)
@@ -81,7 +122,8 @@ class Space:
     model: DynamicModel
     histories: HistoryTables
     """By the nodes of the split."""
-    static: StaticAt
+    vectors: np.ndarray
+    """(N, dim) float32: what the towers read of items beside text, by the split's nodes."""
     item_type: np.ndarray
     """(N,) int64: the model's type indices."""
     curves: Curves
@@ -98,17 +140,20 @@ def fit_static_at(
     config = change.configure(config)
     with standing_in(warehouse, as_of, (*change.stand_ins, *change.static_stand_ins)):
         graph = read_graph(warehouse, as_of, config.graph)
-    text = split.text_vector if change.text else _random_like(split.text_vector, config.seed)
+    text = _read_by_hgnn(split, change, config)
     if not change.hgnn:
-        return StaticAt(graph.item_types, text, [])
+        return StaticAt(graph.item_types, text, None, [])
     if not change.item_types:
         graph = _one_type(graph)
     place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
     model = fit_static(graph, text[place], config)
-    vectors = model.hgnn.embed_isolated(torch.from_numpy(text)).numpy()
+    vectors = model.encoder.newcomers(text)
     vectors[place] = model.vectors
+    number = np.full(split.item.num_rows, -1)
+    number[place] = np.arange(len(place))
+    encoder = model.encoder.numbered(number)
     curve = [{"loss": epoch.loss, "validation": epoch.validation_mrr} for epoch in model.epochs]
-    return StaticAt(graph.item_types, vectors, curve)
+    return StaticAt(graph.item_types, vectors, encoder, curve)
 
 
 def fit_space(
@@ -124,21 +169,26 @@ def fit_space(
         place = pc.index_in(item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
         written = split.item["text"] if change.text else pa.chunked_array([[""] * split.item.num_rows])
         item_text = pa.table({"text": written.take(place)})
-        fit = fit_dynamic(
-            item_node, item_types, static.vectors[place], text[place], item_text, tables, config
-        )
+        read = _read_by_hgnn(split, change, config)
+        vectors_at = _vectors_at(warehouse, split.as_of, item_node, read[place], place, static, change)
+        fit = fit_dynamic(item_node, item_types, vectors_at, text[place], item_text, tables, config)
         # What the model was not told of comes after its nodes, so that its counts of streams stay where they are.
         new = np.setdiff1d(np.arange(split.item.num_rows), place)
         node = np.concatenate([place, new])
-        features = fit.model.item_features(split.item.take(node), static.vectors[node], text[node])
-        model = fit.with_newcomers(split.item.take(new), written.take(new).to_pylist(), split.as_of)
+        vectors = np.empty((split.item.num_rows, fit.hgnn_vectors.shape[1]), dtype=np.float32)
+        vectors[place] = fit.hgnn_vectors
+        vectors[new] = read[new] if static.encoder is None else static.encoder.newcomers(read[new])
+        features = fit.model.item_features(split.item.take(node), vectors[node], text[node])
+        model = fit.with_newcomers(
+            split.item.take(new), vectors[new], written.take(new).to_pylist(), split.as_of
+        )
         items = model.item_vectors(features, torch.arange(len(node)), fit.popularity)
         node_id = split.item["item_id"].combine_chunks()
         histories = read_histories(warehouse, split.user_id, node_id, split.as_of, fit.model.history_days)
     by_node = np.argsort(node)
     model = model.numbered(torch.from_numpy(by_node))
     item_type = features.item_type.numpy()[by_node]
-    users = [block for block, _ in model.user_vectors(histories, split.as_of, static.vectors, item_type)]
+    users = [block for block, _ in model.user_vectors(histories, split.as_of, vectors, item_type)]
     curves = {
         "HGNN": static.curve,
         "two-tower": [{"loss": e.loss, "validation": e.validation_ndcg} for e in fit.epochs],
@@ -148,10 +198,41 @@ def fit_space(
         items=items[by_node],
         model=model,
         histories=histories,
-        static=static,
+        vectors=vectors,
         item_type=item_type,
         curves={name: curve for name, curve in curves.items() if curve},
     )
+
+
+def _read_by_hgnn(split: Split, change: Change, config: Config) -> np.ndarray:
+    """(N, text_dim) float32."""
+    return split.text_vector if change.text else _random_like(split.text_vector, config.seed)
+
+
+def _vectors_at(
+    warehouse: Warehouse,
+    as_of: datetime,
+    item_node: pa.Table,
+    text: np.ndarray,
+    place: np.ndarray,
+    static: StaticAt,
+    change: Change,
+) -> Callable[[datetime], np.ndarray]:
+    """HGNN vectors at any moment, by the nodes of `item_node`, which stand at `place` among the split's."""
+    if static.encoder is None:
+        return lambda moment: static.vectors[place]
+    encoder = static.encoder.numbered(place)
+    one_type = pa.chunked_array([[encoder.item_types[0]] * len(place)])
+    item_type = item_node["item_type"] if change.item_types else one_type
+
+    def vectors_at(moment: datetime) -> np.ndarray:
+        with standing_in(warehouse, as_of, change.static_stand_ins):
+            known = read_interactions(
+                warehouse, moment, encoder.graph, encoder.window_days, encoder.min_users
+            )
+        return encoder.vectors(item_type, text, known)
+
+    return vectors_at
 
 
 @contextmanager
@@ -175,12 +256,18 @@ def _random_like(text: np.ndarray, seed: int) -> np.ndarray:
 
 def _one_type(graph: GraphTables) -> GraphTables:
     """The same graph with one type of items."""
-    item_node, edges = graph.item_node, graph.co_interaction
+    item_node = graph.item_node
     zero = pa.array(np.zeros(item_node.num_rows, dtype=np.int32))
     item_node = item_node.set_column(item_node.schema.get_field_index("type_index"), "type_index", zero)
     name = pa.array(["item"] * item_node.num_rows)
     item_node = item_node.set_column(item_node.schema.get_field_index("item_type"), "item_type", name)
+    folds = [_edges_of_one_type(edges) for edges in graph.fold_co_interaction]
+    whole = _edges_of_one_type(graph.co_interaction)
+    return replace(graph, item_node=item_node, co_interaction=whole, fold_co_interaction=folds)
+
+
+def _edges_of_one_type(edges: pa.Table) -> pa.Table:
     zero = pa.array(np.zeros(edges.num_rows, dtype=np.int32))
     for end in ("src_type", "dst_type"):
         edges = edges.set_column(edges.schema.get_field_index(end), end, zero)
-    return replace(graph, item_node=item_node, co_interaction=edges)
+    return edges

@@ -36,10 +36,10 @@ class Run:
 
         def make() -> Part:
             fitted = fit_static_at(bench.warehouse, bench.split, moment, bench.config, change)
-            return Part({"vectors": fitted.vectors}, {"item_types": fitted.item_types, "curve": fitted.curve})
+            return Part(fitted.arrays(), fitted.facts())
 
         part = bench.part(make, step="static", change=name, as_of=moment)
-        return StaticAt(part.facts["item_types"], part.arrays["vectors"], part.facts["curve"]), part
+        return StaticAt.restored(part.arrays, part.facts), part
 
     def model_part(
         self,

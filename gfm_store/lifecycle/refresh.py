@@ -20,7 +20,8 @@ from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval, ch
 from gfm_store.lifecycle.identity import fingerprint
 from gfm_store.locks import exclusive
 from gfm_store.schema import item_embedding_schema, retrieval_schema, user_vector_schema
-from gfm_store.static_layer.fitting import fit_static, load_hgnn
+from gfm_store.static_layer.encoder import ItemEncoder
+from gfm_store.static_layer.fitting import fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_arrow, to_numpy
 from gfm_store.vectors.publication import kept_versions, publish, published_folder
@@ -35,7 +36,7 @@ from gfm_store.vectors.static_version import (
 from gfm_store.vectors.text_cache import TextCache
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse
-from gfm_store.warehouse.graph import read_graph, read_item_nodes
+from gfm_store.warehouse.graph import read_graph, read_interactions, read_item_nodes
 from gfm_store.warehouse.history import TrainingTables, read_training
 
 
@@ -97,7 +98,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     item_embedding = _item_embedding(graph.item_node, detail, model.vectors, text, version)
     check_item_embedding(item_embedding)
     with new_folder(root / "static", version) as partial:
-        model.save(partial)
+        model.encoder.save(partial)
         write_table(partial, "item_embedding", item_embedding)
         write_table(partial, "co_interaction_edge", graph.co_interaction_edge)
         watch.lap("write")
@@ -113,7 +114,8 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
             text_fingerprint=encoder.fingerprint,
             text_dim=text.shape[1],
             dim=model.vectors.shape[1],
-            fanout=config.hgnn.fanout,
+            graph=config.graph,
+            seed=config.seed,
             validation_mrr=max((epoch.validation_mrr for epoch in model.epochs), default=0.0),
             epochs=len(model.epochs),
             seconds=watch.seconds,
@@ -174,11 +176,17 @@ def _refresh_dynamic(
         progress.say(f"Version {version} was built from the same inputs and is published; nothing to do.")
         return DynamicRecord.read(folder)
     detail = warehouse.select("graph/item_detail")
-    vectors, text = _static_vectors(warehouse, item_node, static, config)
+    encoder, text = _static_layer(warehouse, item_node, static, config)
+
+    def vectors_at(moment: datetime) -> np.ndarray:
+        known = read_interactions(warehouse, moment, encoder.graph, encoder.window_days, encoder.min_users)
+        return encoder.vectors(item_node["item_type"], text, known)
+
     item_text = warehouse.select("graph/item_text")
     tables = read_training(warehouse, as_of, config.two_tower)
     watch.lap("read")
-    fit = fit_dynamic(item_node, static.item_types, vectors, text, item_text, tables, config)
+    fit = fit_dynamic(item_node, static.item_types, vectors_at, text, item_text, tables, config)
+    vectors = fit.hgnn_vectors
     watch.lap("two-tower")
     item_type = fit.model.item_features(item_node, vectors, text).item_type.numpy()
     item_embedding = _item_embedding(item_node, detail, vectors, text, version)
@@ -224,34 +232,32 @@ def _served(root: Path) -> str | None:
     return DynamicRecord.read(published_folder(root)).version if (root / "vectors").is_symlink() else None
 
 
-def _static_vectors(
+def _static_layer(
     warehouse: Warehouse, item_node: pa.Table, static: StaticRecord, config: Config
-) -> tuple[np.ndarray, np.ndarray]:
-    """HGNN (N, dim) and text (N, text_dim) vectors by node; items that came after the static version get theirs
-    from their text, through the frozen HGNN."""
+) -> tuple[ItemEncoder, np.ndarray]:
+    """The encoder and the text vectors (N, text_dim) of a static version by the nodes of `item_node`, which may hold
+    items that came after it."""
     folder = static_folder(warehouse.root, static.version)
-    embedded = read_table(folder, "item_embedding", ["item_id", "vector", "text_vector"])
+    embedded = read_table(folder, "item_embedding", ["item_id", "text_vector"])
     place = pc.index_in(item_node["item_id"], embedded["item_id"].combine_chunks()).combine_chunks()
-    known = pc.is_valid(place).to_numpy(zero_copy_only=False)
-    rows = place.drop_null().to_numpy()
-    vectors = np.zeros((item_node.num_rows, static.dim), dtype=np.float32)
+    rows = pc.fill_null(place, -1).to_numpy()
+    known = rows >= 0
     text = np.zeros((item_node.num_rows, static.text_dim), dtype=np.float32)
-    vectors[known], text[known] = to_numpy(embedded["vector"])[rows], to_numpy(embedded["text_vector"])[rows]
+    text[known] = to_numpy(embedded["text_vector"])[rows[known]]
     if not known.all():
-        encoder = TextEncoder(config.text, str(choose_device(config)))
-        if encoder.fingerprint != static.text_fingerprint:
+        text_encoder = TextEncoder(config.text, str(choose_device(config)))
+        if text_encoder.fingerprint != static.text_fingerprint:
             raise UsageError(
                 "text.model changed since the static version; run `python -m jobs.refresh_static` first."
             )
         new = pa.array(~known)
-        cache = TextCache(warehouse.root, encoder.fingerprint)
-        text[~known] = encode_items(warehouse.select("graph/item_text").filter(new), encoder, cache)
-        hgnn = load_hgnn(folder, static.text_dim, static.dim, len(static.item_types), len(static.fanout))
-        vectors[~known] = hgnn.embed_isolated(torch.from_numpy(text[~known])).numpy()
-        progress.say(
-            f"{(~known).sum():,} items came after the static version; their vectors come from their text."
-        )
-    return vectors, text
+        cache = TextCache(warehouse.root, text_encoder.fingerprint)
+        text[~known] = encode_items(warehouse.select("graph/item_text").filter(new), text_encoder, cache)
+        progress.say(f"{(~known).sum():,} items came after the static version; the frozen HGNN embeds them.")
+    encoder = ItemEncoder.load(
+        folder, static.item_types, static.graph, static.window_days, static.min_users, static.seed
+    )
+    return encoder.numbered(rows), text
 
 
 def _retrieval(item_node: pa.Table, fit: DynamicFit, config: Config, version: str) -> pa.Table:

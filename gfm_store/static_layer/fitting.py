@@ -4,39 +4,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
-from safetensors.torch import load_file, save_file
 
+from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import training_device
-from gfm_store.static_layer.hgnn import HGNN
+from gfm_store.static_layer.completion import UserSets
+from gfm_store.static_layer.encoder import ItemEncoder, item_features
 from gfm_store.static_layer.sampling import HeteroGraph
-from gfm_store.static_layer.training import Epoch, HGNNTrainer
+from gfm_store.static_layer.training import Epoch, Fold, HGNNTrainer
 from gfm_store.warehouse.graph import GraphTables
-
-WEIGHTS = "hgnn.safetensors"
 
 
 @dataclass(frozen=True)
 class StaticModel:
     """A fitted HGNN and the vectors it gave to the items of its graph."""
 
-    hgnn: HGNN
+    encoder: ItemEncoder
     vectors: np.ndarray
     """(N, dim) float32, unit length, by node."""
     epochs: list[Epoch]
 
-    def save(self, folder: Path) -> None:
-        """Write the weights to `folder`."""
-        state = {name: value.detach().cpu().contiguous() for name, value in self.hgnn.state_dict().items()}
-        save_file(state, folder / WEIGHTS)
 
-
-def to_hetero_graph(graph: GraphTables) -> HeteroGraph:
+def to_hetero_graph(item_node: pa.Table, num_types: int, co_interaction: pa.Table) -> HeteroGraph:
     """The tensors of a graph's Arrow tables."""
-    node_type = torch.from_numpy(graph.item_node["type_index"].to_numpy().astype(np.int64))
-    edges = [graph.co_interaction[name].to_numpy().astype(np.int64) for name in ("src", "dst")]
-    return HeteroGraph.from_edges(node_type, len(graph.item_types), torch.from_numpy(np.stack(edges)))
+    node_type = torch.from_numpy(item_node["type_index"].to_numpy().astype(np.int64))
+    edges = [co_interaction[name].to_numpy().astype(np.int64) for name in ("src", "dst")]
+    return HeteroGraph.from_edges(node_type, num_types, torch.from_numpy(np.stack(edges)))
 
 
 def fit_static(
@@ -48,12 +43,26 @@ def fit_static(
         text: (N, text_dim) float32, by node.
         checkpoint: where training goes on after an interruption; None keeps nothing.
     """
-    hetero = to_hetero_graph(graph)
+    num_types, dim = len(graph.item_types), config.hgnn.structure_dim
     available = graph.item_node["is_available"].to_numpy(zero_copy_only=False)
+    user, fold, node = (graph.user_set[name].to_numpy() for name in ("user_index", "fold", "node"))
+    whole = item_features(text, user, node, dim, config.seed)
+    frame = whole[:, text.shape[1] : -1].numpy()
+    folds = []
+    with progress.task("Graph without each fold", len(graph.fold_co_interaction), "folds") as task:
+        for number, edges in enumerate(graph.fold_co_interaction):
+            inside = fold == number
+            features = item_features(text, user[~inside], node[~inside], dim, config.seed, frame)
+            sets = UserSets.from_pairs(
+                torch.from_numpy(user[inside].astype(np.int64)),
+                torch.from_numpy(node[inside].astype(np.int64)),
+            )
+            folds.append(Fold(features, to_hetero_graph(graph.item_node, num_types, edges), sets))
+            task.advance()
     with training_device(config) as device:
         trainer = HGNNTrainer(
-            hetero,
-            torch.from_numpy(text),
+            folds,
+            text.shape[1],
             torch.from_numpy(available.copy()),
             config.hgnn,
             config.seed,
@@ -61,12 +70,15 @@ def fit_static(
             checkpoint,
         )
         hgnn = trainer.fit()
-        vectors = hgnn.embed(torch.from_numpy(text).to(device), hetero.to(device))
-    return StaticModel(hgnn.cpu(), vectors.cpu().numpy(), trainer.epochs)
-
-
-def load_hgnn(folder: Path, text_dim: int, dim: int, num_types: int, num_layers: int) -> HGNN:
-    """The HGNN of a static version, for items that came after it."""
-    hgnn = HGNN(text_dim, dim, num_types, num_layers)
-    hgnn.load_state_dict(load_file(folder / WEIGHTS))
-    return hgnn.eval()
+        hetero = to_hetero_graph(graph.item_node, num_types, graph.co_interaction)
+        vectors = hgnn.embed(whole.to(device), hetero.to(device)).cpu().numpy()
+    encoder = ItemEncoder(
+        hgnn.cpu(),
+        graph.item_types,
+        frame,
+        config.graph,
+        graph.window_days,
+        graph.min_users,
+        config.seed,
+    )
+    return StaticModel(encoder, vectors, trainer.epochs)

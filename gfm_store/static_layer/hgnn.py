@@ -1,4 +1,4 @@
-"""The heterogeneous graph neural network: text vectors and co-interactions in, item vectors out.
+"""The heterogeneous graph neural network: item features and co-interactions in, item vectors out.
 
 Modules only. The operator is the papers' (arXiv 2403.07478, section 3.1; arXiv 2403.05185, section 3.2).
 """
@@ -38,7 +38,7 @@ class HeteroMaxConv(nn.Module):
             rows = (block.relation == r).nonzero().squeeze(1)
             distinct, position = distinct_positions(block.neighbours[rows], h.shape[0])
             message = functional.relu(self.message[r](h[distinct]))  # (distinct, dim): each node once
-            pooled = _max_pool(message, position, block.mask[rows])  # (rows, dim)
+            pooled = _max_pool(message, position)  # (rows, dim)
             out = out.index_add(0, block.dst[rows], self.update[r](pooled))
         return functional.relu(out)
 
@@ -65,70 +65,74 @@ class HeteroMaxConv(nn.Module):
         return torch.cat(out)
 
 
-def _max_pool(message: Tensor, position: Tensor, mask: Tensor) -> Tensor:
-    """Maximum over the neighbours that are not masked, per dimension; zero where there is none.
+def _max_pool(message: Tensor, position: Tensor) -> Tensor:
+    """Maximum over the neighbours, per dimension.
 
     The winners are found without gradients and gathered with them, so that the backward pass touches
     (rows, dim) values and not (rows, fanout, dim).
 
     Shapes:
-        message: (distinct, dim); position, mask: (rows, fanout); out: (rows, dim).
+        message: (distinct, dim); position: (rows, fanout); out: (rows, dim).
     """
     with torch.no_grad():
         # Neighbour by neighbour: never a (rows, fanout, dim) block, and several times faster than argmax.
-        padded = torch.cat(
-            [message, message.new_full((1, message.shape[1]), -1.0)]
-        )  # what is masked never wins
-        allowed = torch.where(mask, position, message.shape[0])
-        best = padded[allowed[:, 0]]
+        best = message[position[:, 0]]
         place = torch.zeros_like(best, dtype=torch.int16)
         for f in range(1, position.shape[1]):
-            value = padded[allowed[:, f]]
+            value = message[position[:, f]]
             place.masked_fill_(value > best, f)
             torch.maximum(best, value, out=best)
         winner = position.gather(1, place.long())  # (rows, dim)
-    return message.gather(0, winner) * mask.any(dim=1)[:, None]
+    return message.gather(0, winner)
 
 
 class HGNN(nn.Module):
-    """Text vectors to item vectors: a projection, `num_layers` of `HeteroMaxConv`, a projection, unit length.
+    """Item features to item vectors: a projection, `num_layers` of `HeteroMaxConv`, a projection, unit length.
 
-    Text is projected to the hidden width before anything else, which is where the time goes otherwise.
-    An item without any edge gets a vector too: from its text and the shared root weights.
+    Features are projected to the hidden width before anything else, which is where the time goes otherwise. A second
+    projection leads from the features straight to the output, so that message passing adds to what an item tells of
+    itself and need not carry it. An item without any edge gets a vector too.
 
     Shapes:
-        text: (S, text_dim); out: (num_seeds, dim), L2-normalised.
+        features: (S, in_dim); out: (num_seeds, dim), L2-normalised.
     """
 
-    def __init__(self, text_dim: int, dim: int, num_types: int, num_layers: int) -> None:
+    def __init__(self, in_dim: int, dim: int, num_types: int, num_layers: int, dropout: float = 0.0) -> None:
         super().__init__()
         num_relations = num_types * (num_types + 1) // 2
-        self.input = nn.Linear(text_dim, dim)
+        self.input = nn.Linear(in_dim, dim)
         self.convs = nn.ModuleList(HeteroMaxConv(dim, num_relations) for _ in range(num_layers))
         self.output = nn.Linear(dim, dim)
+        self.direct = nn.Linear(in_dim, dim)
+        self.dropout = nn.Dropout(dropout)
 
     def _layers(self) -> list[HeteroMaxConv]:
         return [conv for conv in self.convs if isinstance(conv, HeteroMaxConv)]
 
-    def forward(self, text: Tensor, blocks: list[Block]) -> Tensor:
+    def _out(self, h: Tensor, features: Tensor) -> Tensor:
+        return functional.normalize(
+            self.output(self.dropout(h)) + self.direct(self.dropout(features)), dim=-1
+        )
+
+    def forward(self, features: Tensor, blocks: list[Block]) -> Tensor:
         """Vectors of the seeds, along sampled blocks (farthest first)."""
-        h = self.input(text)
+        h = self.input(self.dropout(features))
         for conv, block in zip(self._layers(), blocks, strict=True):
             h = conv(h, block)
-        return functional.normalize(self.output(h), dim=-1)
+        return self._out(h, features[: h.shape[0]])
 
     @torch.no_grad()
-    def embed(self, text: Tensor, graph: HeteroGraph, nodes_per_block: int = 16_384) -> Tensor:
-        """Vectors of all nodes along all edges. (N, text_dim) -> (N, dim)."""
-        h = self.input(text)
+    def embed(self, features: Tensor, graph: HeteroGraph, nodes_per_block: int = 16_384) -> Tensor:
+        """Vectors of all nodes along all edges. (N, in_dim) -> (N, dim)."""
+        h = self.input(features)
         for conv in self._layers():
             h = conv.full(h, graph, nodes_per_block)
-        return functional.normalize(self.output(h), dim=-1)
+        return self._out(h, features)
 
     @torch.no_grad()
-    def embed_isolated(self, text: Tensor) -> Tensor:
-        """Inductive vectors of items without edges, of known or new types. (M, text_dim) -> (M, dim)."""
-        h = self.input(text)
+    def embed_isolated(self, features: Tensor) -> Tensor:
+        """Inductive vectors of items without edges, of known or new types. (M, in_dim) -> (M, dim)."""
+        h = self.input(features)
         for conv in self._layers():
             h = functional.relu(conv.root(h))
-        return functional.normalize(self.output(h), dim=-1)
+        return self._out(h, features)

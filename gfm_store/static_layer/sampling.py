@@ -4,7 +4,6 @@ The CSR has one row per (node, type of the neighbour), so one slice holds a node
 relation. Relations are unordered pairs of item types (arXiv 2403.05185, section 3.1).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -60,24 +59,11 @@ class HeteroGraph:
             self.node_type[src], self.node_type[dst]
         ]
 
-    def edge_keys(self) -> Tensor:
-        """(E,) int64, sorted: `src * N + dst` of every directed edge, for membership tests."""
-        row = torch.repeat_interleave(torch.arange(self.rowptr.numel() - 1), self.rowptr.diff())
-        return torch.sort((row // self.num_types) * self.num_nodes + self.col).values
-
     def to(self, device: torch.device) -> "HeteroGraph":
         """The same graph on another device."""
         return HeteroGraph(
             self.node_type.to(device), self.num_types, self.rowptr.to(device), self.col.to(device)
         )
-
-
-def is_member(sorted_keys: Tensor, keys: Tensor) -> Tensor:
-    """Bool, shaped like `keys`: which of them stand in `sorted_keys`."""
-    if sorted_keys.numel() == 0:
-        return torch.zeros_like(keys, dtype=torch.bool)
-    position = torch.searchsorted(sorted_keys, keys).clamp_max(sorted_keys.numel() - 1)
-    return sorted_keys[position] == keys
 
 
 @dataclass(frozen=True)
@@ -94,18 +80,14 @@ class Block:
     """(R,) int64."""
     neighbours: Tensor
     """(R, fanout) int64: positions among the source nodes."""
-    mask: Tensor
-    """(R, fanout) bool: False where an edge must not be used."""
 
 
 def sample_neighbours(
-    graph: HeteroGraph, nodes: Tensor, fanout: int, generator: torch.Generator, excluded_keys: Tensor
+    graph: HeteroGraph, nodes: Tensor, fanout: int, generator: torch.Generator
 ) -> tuple[Tensor, Block]:
     """Sample up to `fanout` neighbours of each of `nodes` (M,) under each relation.
 
     A node with at most `fanout` neighbours gives all of them; others are drawn uniformly, with replacement.
-    Edges whose key `src * N + dst` is in `excluded_keys` (sorted) are masked: a supervised edge and its
-    reverse carry no message in the same step.
 
     Returns:
         The distinct source nodes (S,), beginning with `nodes`, and the block.
@@ -122,12 +104,11 @@ def sample_neighbours(
     random = torch.rand(filled.numel(), fanout, generator=generator, device=generator.device).to(nodes.device)
     drawn = (random * degree).long().clamp_max(degree - 1)
     neighbours = graph.col[start + torch.where(degree <= fanout, in_turn, drawn)]
-    mask = ~is_member(excluded_keys, nodes[dst, None] * graph.num_nodes + neighbours)
     relation = relation_table(graph.num_types).to(nodes.device)[
         graph.node_type[nodes[dst]], filled % graph.num_types
     ]
     sources, positions = distinct_positions(neighbours, graph.num_nodes, first=nodes)
-    return sources, Block(nodes.numel(), dst, relation, positions, mask)
+    return sources, Block(nodes.numel(), dst, relation, positions)
 
 
 def distinct_positions(values: Tensor, bound: int, first: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -152,7 +133,6 @@ def sample_blocks(
     seeds: Tensor,
     fanout: tuple[int, ...],
     generator: torch.Generator,
-    excluded_keys: Tensor,
 ) -> tuple[Tensor, list[Block]]:
     """Sample one block a layer for distinct `seeds`.
 
@@ -164,66 +144,6 @@ def sample_blocks(
     """
     nodes, blocks = seeds, []
     for width in fanout:
-        nodes, block = sample_neighbours(graph, nodes, width, generator, excluded_keys)
+        nodes, block = sample_neighbours(graph, nodes, width, generator)
         blocks.append(block)
     return nodes, blocks[::-1]
-
-
-class BalancedEdgeSampler:
-    """Balanced multi-link sampling: each epoch every relation gives as many edges as the smallest one.
-
-    The edges are redrawn each epoch, so the majority type does not drown the others and an epoch's cost is
-    known in advance (arXiv 2403.05185, section 3.3). A relation smaller than `min_edges` does not pull the
-    others below that: its own edges are repeated instead.
-    """
-
-    def __init__(
-        self,
-        edge_label_index: Tensor,
-        relation: Tensor,
-        *,
-        batch_size: int,
-        balanced: bool,
-        min_edges: int,
-        max_edges: int,
-        generator: torch.Generator,
-    ) -> None:
-        self._edges = edge_label_index
-        self._by_relation = [
-            members
-            for r in relation.unique().tolist()
-            if (members := (relation == r).nonzero().squeeze(1)).numel()
-        ]
-        self._batch_size, self._generator = batch_size, generator
-        sizes = [members.numel() for members in self._by_relation]
-        if balanced and sizes:
-            sizes = [min(max(sizes), max(min(sizes), min_edges))] * len(sizes)
-        self._quotas = sizes
-        total = sum(self._quotas)
-        if total > max_edges:
-            self._quotas = [max(1, quota * max_edges // total) for quota in self._quotas]
-
-    @property
-    def edges_per_epoch(self) -> int:
-        """Supervision edges of one epoch, all relations together."""
-        return sum(self._quotas)
-
-    def __len__(self) -> int:
-        return -(-self.edges_per_epoch // self._batch_size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """`edge_label_index` (2, B) of each step of one epoch, every edge in a random direction."""
-        chosen = torch.cat(
-            [self._draw(m, quota) for m, quota in zip(self._by_relation, self._quotas, strict=True)]
-        )
-        chosen = chosen[torch.randperm(chosen.numel(), generator=self._generator)]
-        for batch in chosen.split(self._batch_size):
-            edges = self._edges[:, batch]
-            turned = torch.rand(batch.numel(), generator=self._generator) < 0.5
-            yield torch.where(turned, edges.flip(0), edges)
-
-    def _draw(self, members: Tensor, quota: int) -> Tensor:
-        """`quota` of `members`: all different where there are enough, else each of them equally often."""
-        rounds = -(-quota // members.numel())
-        permutations = [torch.randperm(members.numel(), generator=self._generator) for _ in range(rounds)]
-        return members[torch.cat(permutations)[:quota]]

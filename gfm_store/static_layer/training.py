@@ -1,21 +1,30 @@
-"""Training the HGNN on co-interactions: linked items together, random catalogue items apart."""
+"""Training the HGNN to complete sets: told from other items of a user's set, which one belongs to it as well?
+
+The graph and the structural coordinates that it reads for a user are made without the user's fold, so that nothing
+that is to be told is already there (cross-fitting). The papers pull linked pairs together instead; a set tells more
+than a pair, and a mean of vectors is how the dynamic layer uses them.
+"""
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from gfm_store import progress
 from gfm_store.config import HGNNConfig
+from gfm_store.static_layer.completion import BalancedSampler, Targets, UserSets
 from gfm_store.static_layer.hgnn import HGNN
-from gfm_store.static_layer.sampling import BalancedEdgeSampler, HeteroGraph, is_member, sample_blocks
+from gfm_store.static_layer.sampling import Block, HeteroGraph, distinct_positions, sample_blocks
 
-NO_KEYS = torch.empty(0, dtype=torch.int64)
+WARM_UP = 0.2
+"""Share of the steps in which the learning rate rises."""
+ISOLATED = 0.1
+"""Share of a step's items that are seen by their text alone, as items are that come later."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +33,34 @@ class Epoch:
 
     loss: float
     validation_mrr: float
-    """Mean reciprocal rank of held-out edges' ends among `num_negatives` random items of the same type."""
+    """Mean reciprocal rank of held-out targets among `num_negatives` random items."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A fold of users: their sets, and what the HGNN reads in their absence."""
+
+    features: Tensor
+    """(N, in_dim) float32: text, then structural coordinates and log count."""
+    graph: HeteroGraph
+    sets: UserSets
 
 
 @dataclass
 class HGNNTrainer:
-    """Trains an HGNN with early stopping on held-out edges; can be interrupted and go on from a checkpoint.
+    """Trains an HGNN; can be interrupted and go on from a checkpoint.
 
-    Shapes: N nodes, T types, B edges a step, K negatives a type.
+    Shapes: N nodes, B targets a step, L context items, C candidates a step: its targets and random items.
 
     Args:
-        graph: all co-interactions.
-        text: (N, text_dim) float32.
+        folds: the folds of users.
+        text_dim: the first columns of the features; the others are zero for an item of which nothing is known.
         candidates: (N,) bool: items that may be negatives (those known at the moment and available).
         checkpoint: file that is written after each epoch and read at the start; None keeps nothing.
     """
 
-    graph: HeteroGraph
-    text: Tensor
+    folds: list[Fold]
+    text_dim: int
     candidates: Tensor
     config: HGNNConfig
     seed: int
@@ -52,137 +71,153 @@ class HGNNTrainer:
     def __post_init__(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed)
         torch.manual_seed(self.seed)
-        self.model = HGNN(
-            self.text.shape[1], self.config.hidden_dim, self.graph.num_types, len(self.config.fanout)
-        ).to(self.device)
+        graph, config = self.folds[0].graph, self.config
+        in_dim = self.folds[0].features.shape[1]
+        self.model = HGNN(in_dim, config.hidden_dim, graph.num_types, len(config.fanout), config.dropout)
+        self.model.to(self.device)
+        self._log_temperature = nn.Parameter(torch.tensor(config.temperature, device=self.device).log())
         self._optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            [
+                {"params": list(self.model.parameters()), "weight_decay": config.weight_decay},
+                {"params": [self._log_temperature], "weight_decay": 0.0},
+            ],
+            lr=config.learning_rate,
         )
-        self._pools = _negative_pools(self.graph, self.candidates)
-        self._linked = self.graph.edge_keys().to(self.device)
-        self._split_edges()
+        self._pool = self.candidates.nonzero()[:, 0]
+        if not self._pool.numel():
+            self._pool = torch.arange(graph.num_nodes)
+        samplers = []
+        for fold in self.folds:
+            held, kept = _split(fold.sets, config.validation_share, self._generator)
+            samplers.append(tuple(self._sampler(sets, graph) for sets in (kept, held)))
+        self._train = [(f, s[0]) for f, s in zip(self.folds, samplers, strict=True) if len(s[0])]
+        self._held = [(f, s[1]) for f, s in zip(self.folds, samplers, strict=True) if len(s[1])]
+        self._on_device: dict[int, Fold] = {}
 
-    def _split_edges(self) -> None:
-        """Hold out a share of every relation's edges: neither supervised nor used for message passing."""
-        edges, relation = self.graph.undirected_edges()
-        order = torch.randperm(edges.shape[1], generator=self._generator)
-        held = torch.zeros(edges.shape[1], dtype=torch.bool)
-        for r in relation.unique().tolist():
-            members = order[relation[order] == r]
-            held[members[: int(members.numel() * self.config.validation_share)]] = True
-        keep = edges[:, ~held]
-        self._validation = edges[:, order[held[order]][: self.config.validation_edges]]
-        self._train_graph = HeteroGraph.from_edges(
-            self.graph.node_type, self.graph.num_types, torch.cat([keep, keep.flip(0)], dim=1)
-        ).to(self.device)
-        self._text = self.text.to(self.device)
-        self._sampler = BalancedEdgeSampler(
-            keep,
-            relation[~held],
-            batch_size=self.config.batch_size,
+    def _sampler(self, sets: UserSets, graph: HeteroGraph) -> BalancedSampler:
+        return BalancedSampler(
+            sets,
+            graph.node_type,
+            graph.num_nodes,
             balanced=self.config.balanced,
-            min_edges=self.config.min_edges_per_epoch,
-            max_edges=self.config.max_edges_per_epoch,
             generator=self._generator,
         )
 
     def fit(self) -> HGNN:
-        """Train until the validation stops improving; returns the model of the best epoch."""
-        if not len(self._sampler):
+        """Train all epochs; returns the model of the one with the best validation."""
+        if not self._train:
             progress.say(
-                "HGNN: there are no co-interactions to learn from; item vectors come from text alone."
+                "HGNN: no user touched two items, so there is nothing to learn from; item vectors come from text alone."
             )
             return self.model.eval()
         best, best_state, first = -1.0, copy.deepcopy(self.model.state_dict()), 0
         if self.checkpoint is not None and self.checkpoint.exists():
             best, best_state = self._resume()
             first = len(self.epochs)
-        steps = len(self._sampler)
-        with progress.task("HGNN", self.config.max_epochs * steps, "steps") as task:
+        steps = self.config.steps_per_epoch
+        with progress.task("HGNN", self.config.epochs * steps, "steps") as task:
             task.advance(first * steps)
-            for _ in range(first, self.config.max_epochs):
-                if self._stale():
-                    break
-                self._generator.manual_seed(self.seed + 1 + len(self.epochs))
-                loss = sum(self._step(edges) for edges in _advancing(self._sampler, task)) / steps
+            for epoch in range(first, self.config.epochs):
+                torch.manual_seed(self.seed + 1 + epoch)
+                self._generator.manual_seed(self.seed + 1 + epoch)
+                loss = 0.0
+                for step in range(epoch * steps, (epoch + 1) * steps):
+                    loss += self._step(step) / steps
+                    task.advance()
                 self.epochs.append(Epoch(loss, self._validate()))
-                if self.epochs[-1].validation_mrr > best or not self._validation.shape[1]:
+                if self.epochs[-1].validation_mrr > best or not self._held:
                     best, best_state = self.epochs[-1].validation_mrr, copy.deepcopy(self.model.state_dict())
                 task.note(f"loss {loss:.3f}, held-out MRR {self.epochs[-1].validation_mrr:.3f}")
                 self._save(best_state)
         self.model.load_state_dict(best_state)
         return self.model.eval()
 
-    def _stale(self) -> bool:
-        """Have `patience` epochs passed since the best one? Never where nothing was held out."""
-        if not self.epochs or not self._validation.shape[1]:
-            return False
-        mrr = [epoch.validation_mrr for epoch in self.epochs]
-        return len(mrr) - 1 - mrr.index(max(mrr)) >= self.config.patience
-
-    def _step(self, edges: Tensor) -> float:
-        edges = edges.to(self.device)
+    def _step(self, step: int) -> float:
+        rate = self.config.learning_rate * _one_cycle(
+            step / (self.config.epochs * self.config.steps_per_epoch)
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        fold, sampler = self._train[step % len(self._train)]
         self.model.train()
-        loss = self._loss(edges)
+        loss = self._loss(fold, sampler, sampler.draw(self.config.batch_size, self.config.context_items))
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
         return float(loss.detach())
 
-    def _loss(self, edges: Tensor) -> Tensor:
-        num_nodes = self.graph.num_nodes
-        negatives = self._draw_negatives()  # (T, K)
-        keys = torch.cat([edges[0] * num_nodes + edges[1], edges[1] * num_nodes + edges[0]])
-        z = self._embed(torch.cat([edges.flatten(), negatives.flatten()]), keys.sort().values)
-        src, dst = z[: edges.shape[1]], z[edges.shape[1] : edges.numel()]  # (B, dim) each
-        dst_type = self._train_graph.node_type[edges[1]]
-        drawn = negatives[dst_type]  # (B, K): negatives have the type of the true end
-        positive = (src * dst).sum(-1)
-        scores = src @ z[edges.numel() :].T  # (B, T * K)
-        negative = scores.view(-1, *negatives.shape)[torch.arange(src.shape[0], device=src.device), dst_type]
-        linked = is_member(self._linked, edges[0, :, None] * num_nodes + drawn) | (drawn == edges[0, :, None])
-        if self.config.loss == "margin":
-            hinge = functional.relu(self.config.margin - positive[:, None] + negative) * ~linked
-            return hinge.sum() / (~linked).sum().clamp_min(1)
-        logits = torch.cat([positive[:, None], negative.masked_fill(linked, -torch.inf)], dim=1)
-        return -(logits / self.config.temperature).log_softmax(dim=1)[:, 0].mean()
+    def _loss(self, fold: Fold, sampler: BalancedSampler, targets: Targets) -> Tensor:
+        """Softmax of each target among the step's candidates, given the mean of its context.
 
-    def _embed(self, nodes: Tensor, excluded_keys: Tensor) -> Tensor:
-        """Vectors of `nodes` (M,), which may repeat. -> (M, dim)."""
-        seeds, position = nodes.unique(return_inverse=True)
-        inputs, blocks = sample_blocks(
-            self._train_graph, seeds, self.config.fanout, self._generator, excluded_keys
-        )
-        vectors: Tensor = self.model(self._text[inputs], blocks)
-        return vectors[position]
-
-    def _draw_negatives(self) -> Tensor:
-        """(T, K) random catalogue items of each type; a type without candidates repeats node 0, masked later."""
-        drawn = [
-            pool[torch.randint(max(pool.numel(), 1), (self.config.num_negatives,), generator=self._generator)]
-            for pool in self._pools
+        The log of the probability that a candidate is one in this step is subtracted from its score (logQ), but for
+        the target itself, which is there for certain. Items of the context are no wrong answers.
+        """
+        negatives = self._pool[
+            torch.randint(self._pool.numel(), (self.config.num_negatives,), generator=self._generator)
         ]
-        return torch.stack(drawn).to(self.device)
+        candidates, true = torch.cat([targets.node, negatives]).unique(return_inverse=True)
+        true = true[: targets.node.numel()]
+        drawn = torch.zeros(fold.graph.num_nodes, dtype=torch.float64)
+        drawn[self._pool] = negatives.numel() / self._pool.numel()
+        expected = targets.node.numel() * sampler.frequency[candidates] + drawn[candidates]
+        log_q = (-torch.expm1(-expected)).log().float()
+        query, item = self._query_and_items(fold, targets.context, candidates, ISOLATED)
+        logits = query @ item.T / self._log_temperature.exp() - log_q.to(self.device)
+        row = torch.arange(true.numel())
+        known = _places(targets.context, candidates, fold.graph.num_nodes)
+        told = torch.zeros(true.numel(), candidates.numel(), dtype=torch.bool)
+        told[row[:, None].expand_as(known)[known >= 0], known[known >= 0]] = True
+        own = torch.zeros_like(told, dtype=torch.float32)
+        own[row, true] = log_q[true]
+        logits = (logits + own.to(self.device)).masked_fill(told.to(self.device), -torch.inf)
+        return functional.cross_entropy(logits, true.to(self.device))
+
+    def _query_and_items(
+        self, fold: Fold, context: Tensor, candidates: Tensor, isolated: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """(B, dim) unit means over contexts (B, L), and (C, dim) vectors of the candidates (C,)."""
+        fold = self._moved(fold)
+        seeds, position = distinct_positions(
+            torch.cat([candidates, context.flatten()]).to(self.device), fold.graph.num_nodes
+        )
+        inputs, blocks = sample_blocks(fold.graph, seeds, self.config.fanout, self._generator)
+        features = fold.features[inputs]
+        if isolated:
+            alone = torch.rand(seeds.numel(), generator=self._generator).to(self.device) < isolated
+            features, blocks = _isolate(features, blocks, alone, self.text_dim)
+        vectors = self.model(features, blocks)
+        context_vectors = vectors.index_select(0, position[candidates.numel() :])
+        query = context_vectors.view(*context.shape, -1).mean(1)
+        return functional.normalize(query, dim=-1), vectors.index_select(0, position[: candidates.numel()])
+
+    def _moved(self, fold: Fold) -> Fold:
+        """The fold on the training device; moved once."""
+        key = id(fold)
+        if key not in self._on_device:
+            self._on_device[key] = replace(
+                fold, features=fold.features.to(self.device), graph=fold.graph.to(self.device)
+            )
+        return self._on_device[key]
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """MRR of the held-out edges, each end's true item among K random ones of its type."""
-        if not self._validation.shape[1]:
+        """MRR of held-out targets among K random items, the same ones every epoch."""
+        if not self._held:
             return 0.0
         self.model.eval()
-        generator_state = self._generator.get_state()
-        self._generator.manual_seed(self.seed)  # the same negatives every epoch
-        total = 0.0
-        for edges in self._validation.to(self.device).split(self.config.batch_size, dim=1):
-            negatives = self._draw_negatives()
-            z = self._embed(torch.cat([edges.flatten(), negatives.flatten()]), NO_KEYS.to(self.device))
-            src, dst = z[: edges.shape[1]], z[edges.shape[1] : edges.numel()]
-            scores = (src @ z[edges.numel() :].T).view(-1, *negatives.shape)
-            own = scores[torch.arange(src.shape[0], device=src.device), self._train_graph.node_type[edges[1]]]
-            rank = 1 + (own > (src * dst).sum(-1, keepdim=True)).sum(-1)
-            total += float((1.0 / rank).sum())
-        self._generator.set_state(generator_state)
-        return total / self._validation.shape[1]
+        self._generator.manual_seed(self.seed)
+        total, count = 0.0, 0
+        for fold, sampler in self._held:
+            size = min(self.config.validation_targets // len(self._held) + 1, len(sampler))
+            targets = sampler.draw(size, self.config.context_items)
+            negatives = self._pool[
+                torch.randint(self._pool.numel(), (self.config.num_negatives,), generator=self._generator)
+            ]
+            query, item = self._query_and_items(fold, targets.context, torch.cat([targets.node, negatives]))
+            own = (query * item[: targets.node.numel()]).sum(-1, keepdim=True)
+            rank = 1 + ((query @ item[targets.node.numel() :].T) > own).sum(-1)
+            total, count = total + float((1.0 / rank).sum()), count + targets.node.numel()
+        return total / count
 
     def _save(self, best_state: dict[str, Tensor]) -> None:
         """Write everything that training needs to go on: weights, best weights, optimizer, epochs."""
@@ -190,6 +225,7 @@ class HGNNTrainer:
             return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in best_state.items()}
+        tensors["temperature"] = self._log_temperature.detach()
         for i, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
         tensors["epochs"] = torch.tensor(
@@ -207,6 +243,8 @@ class HGNNTrainer:
         assert self.checkpoint is not None
         tensors = load_file(self.checkpoint, device=str(self.device))
         self.model.load_state_dict(_part(tensors, "model."))
+        with torch.no_grad():
+            self._log_temperature.copy_(tensors["temperature"])
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():
             index, _, key = name.partition(".")
@@ -221,17 +259,42 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _advancing(sampler: BalancedEdgeSampler, task: progress.Task) -> Iterator[Tensor]:
-    for edges in sampler:
-        yield edges
-        task.advance()
+def _one_cycle(done: float) -> float:
+    """Share of the top learning rate after a share of the steps: up, then down along a cosine."""
+    if done < WARM_UP:
+        return max(done / WARM_UP, 0.04)
+    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
 
 
-def _negative_pools(graph: HeteroGraph, candidates: Tensor) -> list[Tensor]:
-    """Per type, the nodes that negatives are drawn from; all of its nodes where none is a candidate."""
-    pools = []
-    for t in range(graph.num_types):
-        members = graph.node_type == t
-        pool = (members & candidates).nonzero().squeeze(1)
-        pools.append(pool if pool.numel() else members.nonzero().squeeze(1))
-    return pools
+def _split(sets: UserSets, share: float, generator: torch.Generator) -> tuple[UserSets, UserSets]:
+    """A share of the sets, and the others."""
+    num_users = sets.user_ptr.numel() - 1
+    held = torch.zeros(num_users, dtype=torch.bool)
+    held[torch.randperm(num_users, generator=generator)[: int(num_users * share)]] = True
+    user = torch.repeat_interleave(torch.arange(num_users), sets.user_ptr.diff())
+    parts = (held[user], ~held[user])
+    first, second = (UserSets.from_pairs(user[part], sets.node[part]) for part in parts)
+    return first, second
+
+
+def _places(values: Tensor, among: Tensor, bound: int) -> Tensor:
+    """Where each of `values` stands in `among`, which are distinct and below `bound`; -1 where it does not."""
+    place = torch.full((bound,), -1, dtype=torch.int64)
+    place[among] = torch.arange(among.numel())
+    return place[values]
+
+
+def _isolate(
+    features: Tensor, blocks: list[Block], alone: Tensor, text_dim: int
+) -> tuple[Tensor, list[Block]]:
+    """The seeds `alone` (S,) bool without anything but their text: no coordinates, no count, no edges."""
+    known = torch.ones_like(features[:, :1])
+    known[: alone.numel()] = (~alone).float()[:, None]
+    features = torch.cat([features[:, :text_dim], features[:, text_dim:] * known], dim=1)
+    cut = []
+    for block in blocks:
+        kept = torch.ones(block.num_dst, dtype=torch.bool, device=alone.device)
+        kept[: alone.numel()] = ~alone
+        rows = kept[block.dst]
+        cut.append(Block(block.num_dst, block.dst[rows], block.relation[rows], block.neighbours[rows]))
+    return features, cut

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from gfm_store.config import GraphConfig
 from gfm_store.errors import NotPublishedError
 
 
@@ -47,7 +48,9 @@ class StaticRecord(_Record):
     text_fingerprint: str
     text_dim: int
     dim: int
-    fanout: tuple[int, ...]
+    graph: GraphConfig
+    """How the graph was made; vectors of later moments follow it."""
+    seed: int
     validation_mrr: float
     """Best held-out MRR of the HGNN."""
     epochs: int

@@ -10,6 +10,19 @@ from gfm_store.config import GraphConfig
 from gfm_store.errors import EmptyWarehouseError, WarehouseError
 from gfm_store.warehouse.connection import Warehouse
 
+NOBODY = -1
+"""As the fold that is left out."""
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """What is known of items by who touched them before a moment."""
+
+    co_interaction: pa.Table
+    """src, dst, src_type, dst_type (type indices), n_users, weight; both directions, by src."""
+    user_set: pa.Table
+    """user_index, fold, node: what each user touched, by user; further back than the edges."""
+
 
 @dataclass(frozen=True)
 class GraphTables:
@@ -23,6 +36,10 @@ class GraphTables:
     """src, dst, src_type, dst_type (type indices), n_users, weight; both directions, by src."""
     co_interaction_edge: pa.Table
     """The same edges by item_id, as published."""
+    fold_co_interaction: list[pa.Table]
+    """For each fold of users, the edges without them."""
+    user_set: pa.Table
+    """user_index, fold, node: what each user touched, by user; further back than the edges."""
     window_days: int
     """What the window was in the end: `GraphConfig.window_days`, or more where data is thin."""
     min_users: int
@@ -66,14 +83,72 @@ def read_graph(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> Gr
     audit(warehouse, "duplicate_item")
     audit(warehouse, "one_way_edge")
     audit(warehouse, "weak_edge", min_users=min_users)
+    co_interaction = _co_interaction(warehouse)
+    co_interaction_edge = warehouse.select("graph/co_interaction_edge")
+    fold_co_interaction = []
+    for fold in range(config.folds):
+        _create_edges(warehouse, min_users, config, left_out_fold=fold)
+        fold_co_interaction.append(_co_interaction(warehouse))
     return GraphTables(
         item_node=item_node,
         item_text=warehouse.select("graph/item_text"),
-        co_interaction=warehouse.arrow("SELECT * FROM co_interaction ORDER BY src, dst_type, dst"),
-        co_interaction_edge=warehouse.select("graph/co_interaction_edge"),
+        co_interaction=co_interaction,
+        co_interaction_edge=co_interaction_edge,
+        fold_co_interaction=fold_co_interaction,
+        user_set=_user_set(warehouse, as_of, config),
         window_days=window_days,
         min_users=min_users,
     )
+
+
+def read_interactions(
+    warehouse: Warehouse, moment: datetime, config: GraphConfig, window_days: int, min_users: int
+) -> Interactions:
+    """What was known before a moment, by the numbers of `item_node`, which may be of a later moment.
+
+    Args:
+        window_days, min_users: what they were in the end in a graph of the same warehouse.
+    """
+    _create_interaction(warehouse, moment, config, window_days)
+    _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
+    return Interactions(_co_interaction(warehouse), _user_set(warehouse, moment, config))
+
+
+def _create_interaction(
+    warehouse: Warehouse, moment: datetime, config: GraphConfig, window_days: int
+) -> None:
+    warehouse.create(
+        "graph/graph_interaction",
+        as_of=moment,
+        window_start=moment - timedelta(days=window_days),
+        edge_signals=list(config.edge_signals),
+        newest_items_per_user=config.newest_items_per_user,
+        folds=config.folds,
+    )
+
+
+def _user_set(warehouse: Warehouse, moment: datetime, config: GraphConfig) -> pa.Table:
+    return warehouse.select(
+        "graph/user_set",
+        as_of=moment,
+        window_start=moment - timedelta(days=config.user_set_days),
+        edge_signals=list(config.edge_signals),
+        newest_items_per_user=config.user_set_items,
+        folds=config.folds,
+    )
+
+
+def _create_edges(warehouse: Warehouse, min_users: int, config: GraphConfig, left_out_fold: int) -> None:
+    warehouse.create(
+        "graph/co_interaction",
+        min_users=min_users,
+        strongest_neighbours=config.strongest_neighbours,
+        left_out_fold=left_out_fold,
+    )
+
+
+def _co_interaction(warehouse: Warehouse) -> pa.Table:
+    return warehouse.arrow("SELECT * FROM co_interaction ORDER BY src, dst_type, dst")
 
 
 def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> tuple[int, int]:
@@ -82,16 +157,8 @@ def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> t
     history_days = (as_of - first).days + 1
     window_days, min_users = config.window_days, config.min_users
     while True:
-        warehouse.create(
-            "graph/graph_interaction",
-            as_of=as_of,
-            window_start=as_of - timedelta(days=window_days),
-            edge_signals=list(config.edge_signals),
-            newest_items_per_user=config.newest_items_per_user,
-        )
-        warehouse.create(
-            "graph/co_interaction", min_users=min_users, strongest_neighbours=config.strongest_neighbours
-        )
+        _create_interaction(warehouse, as_of, config, window_days)
+        _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
         coverage = warehouse.scalar(
             "SELECT (SELECT count(DISTINCT src) FROM co_interaction)"
             " / greatest((SELECT count(DISTINCT node) FROM graph_interaction), 1)"

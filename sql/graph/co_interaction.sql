@@ -2,11 +2,17 @@
 -- grain: one row per ordered pair of nodes.
 -- in: graph_interaction.
 -- $min_users: users that must share both ends; $strongest_neighbours: kept per node and type of the other end.
+-- $left_out_fold: the users of this fold are left out; -1 leaves nobody out.
 -- weight is n_users over the geometric mean of both ends' users (cosine), in (0, 1]. An edge stays when either
 -- end keeps it, so both directions are always there.
-WITH item_users AS (
-    SELECT node, count(*) AS n_users
+WITH touched AS (
+    SELECT user_index, node, type_index
     FROM graph_interaction
+    WHERE fold <> $left_out_fold
+),
+item_users AS (
+    SELECT node, count(*) AS n_users
+    FROM touched
     GROUP BY node
 ),
 pair AS (
@@ -16,8 +22,8 @@ pair AS (
         min(a.type_index) AS low_type,
         min(b.type_index) AS high_type,
         count(*) AS n_users
-    FROM graph_interaction AS a
-    JOIN graph_interaction AS b ON b.user_index = a.user_index AND b.node > a.node
+    FROM touched AS a
+    JOIN touched AS b ON b.user_index = a.user_index AND b.node > a.node
     GROUP BY a.node, b.node
     HAVING count(*) >= $min_users
 ),

@@ -2,7 +2,8 @@
 -- grain: one row per user and item.
 -- in: item_node, interaction_event.
 -- $as_of: end of the window (excluded); $window_start: its begin (included); $edge_signals: list of event types;
--- $newest_items_per_user: bounds the pairs that one user can make.
+-- $newest_items_per_user: bounds the pairs that one user can make; $folds: 2, 4, 8 or 16.
+-- fold: users are dealt into folds by a hash of their id, the same in every table and at every moment.
 WITH touched AS (
     SELECT
         interaction_event.user_id,
@@ -26,6 +27,7 @@ ranked AS (
 )
 SELECT
     CAST(dense_rank() OVER (ORDER BY user_id) - 1 AS INTEGER) AS user_index,
+    CAST(strpos('0123456789abcdef', substr(md5(user_id), 1, 1)) % $folds AS TINYINT) AS fold,
     node,
     type_index
 FROM ranked

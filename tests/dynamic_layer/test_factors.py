@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
-
 from gfm_store.dynamic_layer.factors import LexicalFactors, interaction_factors, truncated_svd
+from scipy import sparse
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30)])

@@ -1,0 +1,134 @@
+"""A fitted HGNN and what it takes to give vectors to items by what was known at any moment.
+
+Weights are learned rarely; vectors follow the newest interactions, and can be told for earlier moments, as what
+learns from the past must see them.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gfm_store.config import GraphConfig
+from gfm_store.static_layer.hgnn import HGNN
+from gfm_store.static_layer.sampling import HeteroGraph
+from gfm_store.static_layer.structure import structural_coordinates, turned_to
+from gfm_store.warehouse.graph import Interactions
+
+WEIGHTS = "hgnn.safetensors"
+
+
+@dataclass(frozen=True)
+class ItemEncoder:
+    """An HGNN with the frame of its structural coordinates."""
+
+    hgnn: HGNN
+    item_types: list[str]
+    """By type index."""
+    frame: np.ndarray
+    """(N, structure_dim) float32: coordinates, by node, that others are turned to; zero for items that came later."""
+    graph: GraphConfig
+    window_days: int
+    """What the window of the edges was in the end."""
+    min_users: int
+    """What their least number of users was in the end."""
+    seed: int
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.hgnn.output.out_features
+
+    def numbered(self, node: np.ndarray) -> Self:
+        """The same for items numbered anew: item i is what was item `node[i]`, -1 one that came later."""
+        frame = np.where(node[:, None] >= 0, self.frame[np.maximum(node, 0)], np.float32(0))
+        return replace(self, frame=frame.astype(np.float32))
+
+    def vectors(self, item_type: pa.ChunkedArray, text: np.ndarray, known: Interactions) -> np.ndarray:
+        """(N, dim) float32, unit length, by node.
+
+        An item of a type that training did not know gets its vector from its text and its coordinates alone.
+
+        Args:
+            item_type: (N,) text; text: (N, text_dim) float32.
+        """
+        codes = pc.index_in(item_type, pa.array(self.item_types, pa.string())).combine_chunks()
+        strange = pc.is_null(codes).to_numpy(zero_copy_only=False)
+        node_type = torch.from_numpy(pc.fill_null(codes, 0).to_numpy().astype(np.int64))
+        edges = np.stack([known.co_interaction[end].to_numpy().astype(np.int64) for end in ("src", "dst")])
+        edges = edges[:, ~strange[edges].any(axis=0)]
+        graph = HeteroGraph.from_edges(node_type, len(self.item_types), torch.from_numpy(edges))
+        user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
+        features = item_features(text, user, node, self.frame.shape[1], self.seed, self.frame)
+        vectors: np.ndarray = self.hgnn.embed(features, graph).numpy()
+        return vectors
+
+    def newcomers(self, text: np.ndarray) -> np.ndarray:
+        """(M, dim) float32 of items of which nothing but their text (M, text_dim) is known."""
+        features = np.pad(text, ((0, 0), (0, self.frame.shape[1] + 1)))
+        vectors: np.ndarray = self.hgnn.embed_isolated(torch.from_numpy(features)).numpy()
+        return vectors
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and frame."""
+        state = {f"hgnn.{name}": value.contiguous() for name, value in self.hgnn.state_dict().items()}
+        return state | {"frame": torch.from_numpy(self.frame)}
+
+    @classmethod
+    def from_tensors(
+        cls,
+        tensors: dict[str, Tensor],
+        item_types: list[str],
+        graph: GraphConfig,
+        window_days: int,
+        min_users: int,
+        seed: int,
+    ) -> Self:
+        """From what `tensors` gave."""
+        frame = tensors["frame"].numpy()
+        state = {
+            name.removeprefix("hgnn."): value for name, value in tensors.items() if name.startswith("hgnn.")
+        }
+        dim, in_dim = state["input.weight"].shape
+        num_layers = sum(name.startswith("convs.") and name.endswith("root.weight") for name in state)
+        hgnn = HGNN(in_dim, dim, len(item_types), num_layers)
+        hgnn.load_state_dict(state)
+        return cls(hgnn.eval(), item_types, frame, graph, window_days, min_users, seed)
+
+    def save(self, folder: Path) -> None:
+        """Write all tensors to `folder`."""
+        save_file(self.tensors(), folder / WEIGHTS)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        item_types: list[str],
+        graph: GraphConfig,
+        window_days: int,
+        min_users: int,
+        seed: int,
+    ) -> Self:
+        """Read back what `save` wrote."""
+        return cls.from_tensors(load_file(folder / WEIGHTS), item_types, graph, window_days, min_users, seed)
+
+
+def item_features(
+    text: np.ndarray, user: np.ndarray, node: np.ndarray, dim: int, seed: int, frame: np.ndarray | None = None
+) -> Tensor:
+    """(N, text_dim + dim + 1) float32: text, structural coordinates turned to `frame`, log count.
+
+    Args:
+        text: (N, text_dim); user, node: (E,) who touched what, each pair once; frame: (N, dim).
+    """
+    structure = structural_coordinates(user, node, len(text), dim, seed)
+    if frame is not None:
+        structure = turned_to(structure, frame)
+    count = np.log1p(np.bincount(node, minlength=len(text)))[:, None] / 4
+    return torch.from_numpy(np.concatenate([text, structure, count], axis=1).astype(np.float32))
