@@ -78,8 +78,8 @@ class HGNNConfig(_Settings):
 
     hidden_dim: int = Field(128, ge=8)
     """Width of every layer and of the item vectors."""
-    fanout: tuple[int, ...] = (10, 10)
-    """Neighbours sampled per node and relation, one number a layer, nearest layer first."""
+    fanout: tuple[int, ...] = (10,)
+    """Neighbours sampled per node and relation, one number a layer, nearest layer first. (The papers: two layers.)"""
     structure_dim: int = Field(128, ge=1)
     """Rank of the structural coordinates that nodes have beside their text; users left out differ by fold."""
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -133,7 +133,7 @@ class TwoTowerConfig(_Settings):
     num_negatives: int = Field(256, ge=0)
     """Catalogue items per step that are negatives beside the in-batch ones."""
     batch_size: int = Field(1024, ge=2)
-    max_epochs: int = Field(16, ge=1)
+    max_epochs: int = Field(8, ge=1)
     patience: int = Field(2, ge=1)
     """Epochs without a better validation before stopping, but never fewer than `patience_steps` steps."""
     patience_steps: int = Field(100, ge=0)
@@ -157,7 +157,7 @@ class BlendConfig(_Settings):
     """False leaves the two-tower alone."""
     horizon_days: int = Field(14, ge=1)
     """A snapshot is asked for the days that follow it; at most a quarter of the training window."""
-    max_snapshots: int = Field(16, ge=1)
+    max_snapshots: int = Field(12, ge=1)
     """Moments before `as_of`, evenly over the training window."""
     targets_per_user: int = Field(5, ge=1)
     """First new items of a user after a snapshot, so that the busy do not drown the others."""
