@@ -45,7 +45,7 @@ def _unbalanced(config: Config) -> Config:
 ABLATIONS = (
     Ablation(
         WITHOUT_HGNN,
-        "The two-tower reads text vectors where it read HGNN vectors; no graph (arXiv 2403.05185, section 4.3).",
+        "Text vectors stand in for HGNN vectors everywhere; no graph (arXiv 2403.05185, section 4.3).",
         Change(hgnn=False),
     ),
     Ablation(
@@ -60,7 +60,7 @@ ABLATIONS = (
     ),
     Ablation(
         "without the balanced sampler",
-        "Each relation contributes its own number of edges to an epoch (arXiv 2403.05185, section 3.2).",
+        "Each item type gives as many targets as it has, in place of equally many (arXiv 2403.05185, section 3.2).",
         Change(configure=_unbalanced),
     ),
     Ablation(
