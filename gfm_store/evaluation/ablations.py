@@ -49,8 +49,13 @@ ABLATIONS = (
         Change(hgnn=False),
     ),
     Ablation(
+        "linear coordinates for the HGNN",
+        "Structural coordinates, singular vectors of who touched what, stand in for the HGNN vectors made from them.",
+        Change(linear=True),
+    ),
+    Ablation(
         "without text",
-        "The HGNN reads random vectors in place of the text, and the two-tower no text.",
+        "The HGNN reads random vectors in place of the text, and nothing else reads text.",
         Change(text=False),
     ),
     Ablation(

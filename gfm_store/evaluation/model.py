@@ -19,8 +19,15 @@ from gfm_store.evaluation.ranking import Scorer
 from gfm_store.evaluation.split import Split
 from gfm_store.static_layer.encoder import ItemEncoder
 from gfm_store.static_layer.fitting import fit_static
+from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.warehouse.connection import Warehouse
-from gfm_store.warehouse.graph import GraphTables, read_graph, read_interactions, read_item_nodes
+from gfm_store.warehouse.graph import (
+    GraphTables,
+    read_graph,
+    read_interactions,
+    read_item_nodes,
+    read_user_set,
+)
 from gfm_store.warehouse.history import HistoryTables, read_histories, read_training
 
 Curves = dict[str, list[dict[str, float]]]
@@ -46,6 +53,8 @@ class Change:
     """What the static layer reads besides."""
     hgnn: bool = True
     """False: the two-tower gets text vectors where it had HGNN vectors."""
+    linear: bool = False
+    """True: the structural coordinates that the HGNN reads stand in for what it makes of them."""
     text: bool = True
     """False: the HGNN gets random vectors, which tell items apart and mean nothing, and the two-tower none."""
     item_types: bool = True
@@ -143,9 +152,13 @@ def fit_static_at(
     text = _read_by_hgnn(split, change, config)
     if not change.hgnn:
         return StaticAt(graph.item_types, text, None, [])
+    place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
+    if change.linear:
+        vectors = np.zeros((split.item.num_rows, config.hgnn.structure_dim), dtype=np.float32)
+        vectors[place] = _coordinates(graph.user_set, len(place), config)
+        return StaticAt(graph.item_types, vectors, None, [])
     if not change.item_types:
         graph = _one_type(graph)
-    place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
     model = fit_static(graph, text[place], config)
     vectors = model.encoder.newcomers(text)
     vectors[place] = model.vectors
@@ -170,14 +183,16 @@ def fit_space(
         written = split.item["text"] if change.text else pa.chunked_array([[""] * split.item.num_rows])
         item_text = pa.table({"text": written.take(place)})
         read = _read_by_hgnn(split, change, config)
-        vectors_at = _vectors_at(warehouse, split.as_of, item_node, read[place], place, static, change)
+        vectors_at = _vectors_at(
+            warehouse, split.as_of, item_node, read[place], place, static, change, config
+        )
         fit = fit_dynamic(item_node, item_types, vectors_at, text[place], item_text, tables, config)
         # What the model was not told of comes after its nodes, so that its counts of streams stay where they are.
         new = np.setdiff1d(np.arange(split.item.num_rows), place)
         node = np.concatenate([place, new])
         vectors = np.empty((split.item.num_rows, fit.hgnn_vectors.shape[1]), dtype=np.float32)
         vectors[place] = fit.hgnn_vectors
-        vectors[new] = read[new] if static.encoder is None else static.encoder.newcomers(read[new])
+        vectors[new] = static.vectors[new] if static.encoder is None else static.encoder.newcomers(read[new])
         features = fit.model.item_features(split.item.take(node), vectors[node], text[node])
         model = fit.with_newcomers(
             split.item.take(new), vectors[new], written.take(new).to_pylist(), split.as_of
@@ -209,6 +224,12 @@ def _read_by_hgnn(split: Split, change: Change, config: Config) -> np.ndarray:
     return split.text_vector if change.text else _random_like(split.text_vector, config.seed)
 
 
+def _coordinates(user_set: pa.Table, num_items: int, config: Config) -> np.ndarray:
+    """(N, structure_dim) float32, by node."""
+    user, node = (user_set[name].to_numpy() for name in ("user_index", "node"))
+    return structural_coordinates(user, node, num_items, config.hgnn.structure_dim, config.seed)
+
+
 def _vectors_at(
     warehouse: Warehouse,
     as_of: datetime,
@@ -217,8 +238,11 @@ def _vectors_at(
     place: np.ndarray,
     static: StaticAt,
     change: Change,
+    config: Config,
 ) -> Callable[[datetime], np.ndarray]:
     """HGNN vectors at any moment, by the nodes of `item_node`, which stand at `place` among the split's."""
+    if change.linear:
+        return lambda moment: _coordinates(read_user_set(warehouse, moment, config.graph), len(place), config)
     if static.encoder is None:
         return lambda moment: static.vectors[place]
     encoder = static.encoder.numbered(place)

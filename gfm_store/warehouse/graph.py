@@ -95,7 +95,7 @@ def read_graph(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> Gr
         co_interaction=co_interaction,
         co_interaction_edge=co_interaction_edge,
         fold_co_interaction=fold_co_interaction,
-        user_set=_user_set(warehouse, as_of, config),
+        user_set=read_user_set(warehouse, as_of, config),
         window_days=window_days,
         min_users=min_users,
     )
@@ -111,7 +111,7 @@ def read_interactions(
     """
     _create_interaction(warehouse, moment, config, window_days)
     _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
-    return Interactions(_co_interaction(warehouse), _user_set(warehouse, moment, config))
+    return Interactions(_co_interaction(warehouse), read_user_set(warehouse, moment, config))
 
 
 def _create_interaction(
@@ -127,7 +127,8 @@ def _create_interaction(
     )
 
 
-def _user_set(warehouse: Warehouse, moment: datetime, config: GraphConfig) -> pa.Table:
+def read_user_set(warehouse: Warehouse, moment: datetime, config: GraphConfig) -> pa.Table:
+    """user_index, fold, node: what each user had touched before a moment, by the numbers of `item_node`."""
     return warehouse.select(
         "graph/user_set",
         as_of=moment,
