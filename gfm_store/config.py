@@ -85,7 +85,7 @@ class HGNNConfig(_Settings):
     dropout: float = Field(0.2, ge=0, lt=1)
     temperature: float = Field(0.1, gt=0)
     """Of the softmax, at the start; it is learned. (The papers use a margin.)"""
-    context_items: int = Field(8, ge=1)
+    context_items: int = Field(16, ge=1)
     """Items of a user's set from whose mean another one of it is told."""
     num_negatives: int = Field(1024, ge=1)
     """Random catalogue items per step, shared by its targets."""
