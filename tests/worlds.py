@@ -265,30 +265,31 @@ class PlantedSets:
             count.update(combinations(sorted(self.node[users & (self.user == one)].tolist()), 2))
         return {pair for pair, n in count.items() if n >= 2}
 
-    def folds(self, structure_dim: int = 16) -> list[Fold]:
-        """As training reads them: each fold's sets, features and graph without it."""
+    def features(self, structure_dim: int, left_out: int = -1) -> Tensor:
+        """What is read of items without a fold of users, in the frame of all of them."""
+        inside = self.fold == left_out
+        whole = item_features(self.text, self.user, self.node, structure_dim, 0)
+        frame = whole[:, self.text.shape[1] : -1].numpy()
+        return item_features(self.text, self.user[~inside], self.node[~inside], structure_dim, 0, frame)
+
+    def folds(self, structure_dim: int) -> list[Fold]:
+        """As training reads them: each fold's sets, and features and graph without it."""
         found = []
-        for number in np.unique(self.fold):
+        for number in np.unique(self.fold).tolist():
             inside = self.fold == number
-            found.append(
-                Fold(
-                    item_features(self.text, self.user[~inside], self.node[~inside], structure_dim, 0),
-                    graph_of(self.node_type.tolist(), sorted(self.pairs_within(~inside)), 2),
-                    UserSets.from_pairs(
-                        torch.from_numpy(self.user[inside]), torch.from_numpy(self.node[inside])
-                    ),
-                )
-            )
+            graph = graph_of(self.node_type.tolist(), sorted(self.pairs_within(~inside)), 2)
+            user, node = torch.from_numpy(self.user[inside]), torch.from_numpy(self.node[inside])
+            found.append(Fold(self.features(structure_dim, number), graph, UserSets.from_pairs(user, node)))
         return found
 
 
 def planted_sets(
     communities: int = 8,
     members: int = 16,
-    users: int = 160,
-    per_user: int = 6,
+    users: int = 96,
+    per_user: int = 5,
     folds: int = 2,
-    noise: float = 1.5,
+    noise: float = 2.5,
     text_dim: int = 16,
 ) -> PlantedSets:
     """See `PlantedSets`; user u is of community u % communities."""
