@@ -394,7 +394,7 @@ def likings(seed=0):
 FOLDED = GraphConfig(window_days=30, min_coverage=0.0, user_set_days=50, strongest_neighbours=3)
 
 
-@pytest.mark.parametrize("folds", [2, 4, 16])
+@pytest.mark.parametrize("folds", [2, 4, 8])
 def test_users_are_dealt_into_folds_by_their_id(tmp_path, folds):
     """The same in every table and at every moment, whoever else is there."""
     events, items = likings()
