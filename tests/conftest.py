@@ -10,9 +10,17 @@ from gfm_store.config import Config
 QUICK = {
     "threads": 2,
     "text": {"max_tokens": 32},
-    "hgnn": {"hidden_dim": 32, "fanout": [5, 5], "max_epochs": 4, "patience": 2},
+    "hgnn": {
+        "hidden_dim": 32,
+        "structure_dim": 16,
+        "context_items": 4,
+        "num_negatives": 64,
+        "batch_size": 128,
+        "epochs": 3,
+        "steps_per_epoch": 10,
+    },
     "two_tower": {"layers": [64, 32], "max_epochs": 3, "min_pairs": 1000, "min_validation_pairs": 100},
-    "blend": {"steps": 40, "max_snapshots": 4, "interaction_factors": 16, "lexical_factors": 16},
+    "blend": {"steps": 40, "max_snapshots": 4, "lexical_factors": 16},
 }
 """Settings that build a version in seconds."""
 

@@ -23,7 +23,8 @@ max_tokens = 16
 [hgnn]
 hidden_dim = 32
 fanout = [5]
-max_epochs = 2
+epochs = 2
+steps_per_epoch = 20
 [two_tower]
 layers = [64, 32]
 max_epochs = 2

@@ -4,10 +4,12 @@ A moment is written as days before AS_OF: `ago(2)` is two days earlier, `ago(-1)
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ import pyarrow as pa
 import torch
 from scipy import sparse
 from torch import Tensor
-from torch.nn import functional
 
 from gfm_store.evaluation.split import Split, read_split
 from gfm_store.schema import INTERACTION_EVENT, ITEM
+from gfm_store.static_layer.completion import UserSets
+from gfm_store.static_layer.encoder import item_features
 from gfm_store.static_layer.sampling import HeteroGraph
+from gfm_store.static_layer.training import Fold
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse, quote, rewrite_warehouse
 from gfm_store.warehouse.sample import SampleSettings, make_sample
 
@@ -236,26 +240,77 @@ def random_graph(num_nodes: int, num_types: int, num_pairs: int, seed: int) -> H
     )
 
 
-def planted_graph(
-    communities: int = 8, members: int = 16, degree: int = 6, noise: float = 1.5, text_dim: int = 16
-) -> tuple[HeteroGraph, Tensor]:
-    """Communities that span two types: an item's neighbours are of its own community, its text barely says which.
+@dataclass(frozen=True)
+class PlantedSets:
+    """Users of communities that span two item types: all that a user touches is of one community.
 
-    Returns the graph, and text (N, text_dim): the community's direction under `noise` times as much noise.
-    Node n is of community n % communities.
+    Item n is of community n % communities, and its text barely says which.
     """
-    generator = torch.Generator().manual_seed(11)
-    num_nodes = communities * members
-    community = torch.arange(num_nodes) % communities
-    node_type = (torch.arange(num_nodes) // communities) % 2
-    pairs = set()
-    for c in range(communities):
-        mine = (community == c).nonzero()[:, 0]
-        for node in mine.tolist():
-            others = mine[mine != node]
-            for other in others[torch.randperm(len(others), generator=generator)[: degree // 2]].tolist():
-                pairs.add((min(node, other), max(node, other)))
-    direction = functional.normalize(torch.randn(communities, text_dim, generator=generator), dim=-1)
-    clutter = functional.normalize(torch.randn(num_nodes, text_dim, generator=generator), dim=-1)
-    text = functional.normalize(direction[community] + noise * clutter, dim=-1)
-    return graph_of(node_type.tolist(), sorted(pairs)), text
+
+    user: np.ndarray
+    """(E,) ascending."""
+    node: np.ndarray
+    """(E,)."""
+    fold: np.ndarray
+    """(E,) of the user."""
+    text: np.ndarray
+    """(N, text_dim) float32: the community's direction under `noise` times as much noise."""
+    node_type: Tensor
+    community: Tensor
+
+    def pairs_within(self, users: np.ndarray) -> set[tuple[int, int]]:
+        """Pairs of items that at least two of some users touched; `users`: (E,) bool."""
+        count: Counter[tuple[int, int]] = Counter()
+        for one in np.unique(self.user[users]).tolist():
+            count.update(combinations(sorted(self.node[users & (self.user == one)].tolist()), 2))
+        return {pair for pair, n in count.items() if n >= 2}
+
+    def features(self, structure_dim: int, left_out: int = -1) -> Tensor:
+        """What is read of items without a fold of users, in the frame of all of them."""
+        inside = self.fold == left_out
+        whole = item_features(self.text, self.user, self.node, structure_dim, 0)
+        frame = whole[:, self.text.shape[1] : -1].numpy()
+        return item_features(self.text, self.user[~inside], self.node[~inside], structure_dim, 0, frame)
+
+    def folds(self, structure_dim: int) -> list[Fold]:
+        """As training reads them: each fold's sets, and features and graph without it."""
+        found = []
+        for number in np.unique(self.fold).tolist():
+            inside = self.fold == number
+            graph = graph_of(self.node_type.tolist(), sorted(self.pairs_within(~inside)), 2)
+            user, node = torch.from_numpy(self.user[inside]), torch.from_numpy(self.node[inside])
+            found.append(Fold(self.features(structure_dim, number), graph, UserSets.from_pairs(user, node)))
+        return found
+
+
+def planted_sets(
+    communities: int = 8,
+    members: int = 16,
+    users: int = 96,
+    per_user: int = 5,
+    folds: int = 2,
+    noise: float = 2.5,
+    text_dim: int = 16,
+) -> PlantedSets:
+    """See `PlantedSets`; user u is of community u % communities."""
+    random = np.random.default_rng(11)
+    community = np.arange(communities * members) % communities
+    node = np.stack(
+        [random.choice(np.flatnonzero(community == u % communities), per_user, False) for u in range(users)]
+    )
+    user = np.repeat(np.arange(users), per_user)
+
+    def directions(count: int) -> np.ndarray:
+        vectors = random.standard_normal((count, text_dim))
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    text = directions(communities)[community] + noise * directions(len(community))
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    return PlantedSets(
+        user=user,
+        node=node.flatten(),
+        fold=user // communities % folds,
+        text=text.astype(np.float32),
+        node_type=torch.arange(len(community)) // communities % 2,
+        community=torch.from_numpy(community),
+    )

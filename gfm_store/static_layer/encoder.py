@@ -78,7 +78,7 @@ class ItemEncoder:
     def tensors(self) -> dict[str, Tensor]:
         """Weights and frame."""
         state = {f"hgnn.{name}": value.contiguous() for name, value in self.hgnn.state_dict().items()}
-        return state | {"frame": torch.from_numpy(self.frame)}
+        return state | {"frame": torch.from_numpy(np.ascontiguousarray(self.frame))}
 
     @classmethod
     def from_tensors(

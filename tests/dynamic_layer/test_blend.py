@@ -13,6 +13,7 @@ from gfm_store.dynamic_layer import fitting
 from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, smallest_of_the_best
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.static_layer.structure import structural_coordinates, turned_to
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 from gfm_store.warehouse.history import read_training
@@ -23,7 +24,6 @@ TWO_TOWER = TwoTowerConfig(
 BLEND = BlendConfig(
     horizon_days=7,
     max_snapshots=6,
-    interaction_factors=4,
     lexical_factors=4,
     steps=150,
     batch_size=64,
@@ -51,7 +51,19 @@ def read(root, config=TWO_TOWER):
         return read_item_nodes(warehouse, AS_OF), read_training(warehouse, AS_OF, config)
 
 
-def fit(item_node, tables, monkeypatch=None, **blend):
+def coordinates_at(events, dim=4):
+    """Vectors of ITEMS at any moment, from who touched what before it; in one frame."""
+
+    def coordinates(moment):
+        known = [(int(user[1:]), ITEMS.index(item)) for user, item, _, ts in events if ts < moment]
+        user, node = np.array(known, dtype=np.int64).reshape(-1, 2).T
+        return structural_coordinates(user, node, NUM_ITEMS, dim, seed=0)
+
+    frame = structural_coordinates(np.arange(NUM_ITEMS) % 2, np.arange(NUM_ITEMS), NUM_ITEMS, dim, seed=0)
+    return lambda moment: turned_to(coordinates(moment), frame)
+
+
+def fit(item_node, tables, monkeypatch=None, vectors_at=None, **blend):
     readers = []
     if monkeypatch is not None:
         whole = fitting.read_examples
@@ -60,17 +72,17 @@ def fit(item_node, tables, monkeypatch=None, **blend):
         )
     count = item_node.num_rows
     nothing = np.zeros((count, 3), dtype=np.float32)
+    vectors_at = vectors_at or (lambda moment: nothing)
     config = Config(device="cpu", two_tower=TWO_TOWER, blend=BLEND.model_copy(update=blend))
     text = pa.table({"text": pa.array([""] * count)})
     types = sorted(set(item_node["item_type"].to_pylist()))
-    fitted = fit_dynamic(item_node, types, nothing, nothing, text, tables, config)
+    fitted = fit_dynamic(item_node, types, vectors_at, nothing, text, tables, config)
     return (fitted, readers[0]) if readers else fitted
 
 
-def users_of(model, tables, as_of=AS_OF):
-    count = len(model.blended.context.traits)
-    nothing, types = np.zeros((count, 3), dtype=np.float32), np.zeros(count, dtype=np.int64)
-    return np.concatenate([block for block, _ in model.user_vectors(tables.history, as_of, nothing, types)])
+def users_of(model, tables, vectors, as_of=AS_OF):
+    types = np.zeros(len(vectors), dtype=np.int64)
+    return np.concatenate([block for block, _ in model.user_vectors(tables.history, as_of, vectors, types)])
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +91,9 @@ def tastes(tmp_path_factory):
     return read(make_warehouse(root, catalogue(*ITEMS, published_at=ago(300)), events_of_tastes()))
 
 
-def test_interactions_alone_tell_tastes_apart(tastes):
-    fitted = fit(*tastes)
-    scores = users_of(fitted.model, tastes[1]) @ fitted.item_vectors.T
+def test_vectors_from_interactions_alone_tell_tastes_apart(tastes):
+    fitted = fit(*tastes, vectors_at=coordinates_at(events_of_tastes()))
+    scores = users_of(fitted.model, tastes[1], fitted.hgnn_vectors) @ fitted.item_vectors.T
     own = np.add.outer(np.arange(60), np.arange(NUM_ITEMS)) % 2 == 0
     wins = [(row[mine][:, None] > row[~mine]).mean() for row, mine in zip(scores, own, strict=True)]
     assert np.mean(wins) > 0.97  # 0.5 by chance
@@ -90,37 +102,73 @@ def test_interactions_alone_tell_tastes_apart(tastes):
 
 
 def test_the_same_seed_gives_the_same_vectors_and_a_saved_model_too(tastes, tmp_path):
-    first, again = fit(*tastes, steps=20), fit(*tastes, steps=20)
+    vectors_at = coordinates_at(events_of_tastes())
+    first, again = (fit(*tastes, vectors_at=vectors_at, steps=20) for _ in range(2))
+    vectors = vectors_at(AS_OF)
+    np.testing.assert_array_equal(first.hgnn_vectors, vectors)
     np.testing.assert_array_equal(first.item_vectors, again.item_vectors)
     first.model.save(tmp_path)
     loaded = DynamicModel.load(tmp_path)
     later = AS_OF + timedelta(days=3)
     for as_of in (AS_OF, later):
         np.testing.assert_array_equal(
-            users_of(loaded, tastes[1], as_of), users_of(first.model, tastes[1], as_of)
+            users_of(loaded, tastes[1], vectors, as_of), users_of(first.model, tastes[1], vectors, as_of)
         )
-    assert np.abs(users_of(loaded, tastes[1], later) - users_of(loaded, tastes[1])).max() > 1e-4
+    assert (
+        np.abs(users_of(loaded, tastes[1], vectors, later) - users_of(loaded, tastes[1], vectors)).max()
+        > 1e-4
+    )
     assert loaded.dim == first.model.dim == first.item_vectors.shape[1]
 
 
 def test_a_snapshot_is_what_the_same_world_cut_there_would_be(tastes, monkeypatch, tmp_path):
-    """All that a snapshot holds of the day-10 moment, against a world without any later event."""
-    _, reader = fit(*tastes, monkeypatch, steps=1)
-    before = [event for event in events_of_tastes() if event[3] < ago(10)]
+    """All that a snapshot holds of the moment eleven days ago, against a world without any later event."""
+    _, reader = fit(*tastes, monkeypatch, coordinates_at(events_of_tastes()), steps=1)
+    before = [event for event in events_of_tastes() if event[3] < ago(11)]
     assert len(before) < 600
     cut = make_warehouse(tmp_path, catalogue(*ITEMS, published_at=ago(300)), before)
-    _, other = fit(*read(cut), monkeypatch, steps=1)
-    mine, theirs = reader.snapshot(9), other.snapshot(9)
+    _, other = fit(*read(cut), monkeypatch, coordinates_at(before), steps=1)
+    assert 10 in reader.moments.days.tolist() and 10 in other.moments.days.tolist()
+    mine, theirs = reader.snapshot(10), other.snapshot(10)
     torch.testing.assert_close(mine.context.features, theirs.context.features)
     torch.testing.assert_close(mine.context.traits, theirs.context.traits)
     assert mine.known.tolist() == theirs.known.tolist()
     for one, same in zip(mine.context.factors, theirs.context.factors, strict=True):
-        torch.testing.assert_close(one @ one.T, same @ same.T, atol=1e-4, rtol=1e-3)
+        assert torch.equal(one, same)
+    assert not torch.equal(mine.context.factors[1], reader.snapshot(-1).context.factors[1])
     users = torch.arange(60)
     for name in ("node", "slot", "age"):
         torch.testing.assert_close(
-            getattr(reader.history(users, 9), name), getattr(other.history(users, 9), name)
+            getattr(reader.history(users, 10), name), getattr(other.history(users, 10), name)
         )
+
+
+def test_each_snapshot_reads_the_vectors_of_its_own_moment(tastes, monkeypatch):
+    asked = []
+
+    def vectors_at(moment):
+        asked.append((AS_OF - moment).days)
+        return np.full((NUM_ITEMS, 3), asked[-1], dtype=np.float32)
+
+    learned, whole = [], fitting.fit_blend
+    monkeypatch.setattr(
+        fitting, "fit_blend", lambda examples, *rest: learned.append(examples) or whole(examples, *rest)
+    )
+    fitted = fit(*tastes, vectors_at=vectors_at, steps=1)
+    assert asked == [0, 7, 11, 16, 20, 25, 29]  # snapshots begin a horizon ago; seven days are held out
+    trial, final = ([example.snapshot for example in examples] for examples in learned)
+    assert [snapshot.day for snapshot in final] == [6, 10, 15, 19, 24, 28]
+    assert [snapshot.day for snapshot in trial] == [
+        15,
+        19,
+        24,
+        28,
+    ]  # whose horizons end before the held-out days
+    for snapshot in (*trial, *final):
+        read = {float(value) for value in snapshot.context.factors[1].unique()}
+        assert read == {snapshot.day + 1}
+    assert fitted.hgnn_vectors.max() == 0.0
+    assert {float(value) for value in fitted.model.blended.context.factors[1].unique()} == {0.0}
 
 
 def test_item_features_are_counts_and_ages(tmp_path, monkeypatch):

@@ -7,12 +7,14 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import nn
-from worlds import AS_OF, ago, catalogue, make_warehouse, stream
+from worlds import AS_OF, Recorder, ago, catalogue, make_warehouse, stream
 
+from gfm_store import progress
 from gfm_store.config import BlendConfig, Config, TwoTowerConfig
 from gfm_store.dynamic_layer import training
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.history import Popularity
+from gfm_store.dynamic_layer.moments import Moments
 from gfm_store.dynamic_layer.training import TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
 from gfm_store.warehouse.connection import open_warehouse
@@ -91,7 +93,9 @@ def fit(world, seed=0, **settings):
     text = np.zeros((len(vectors), 3), dtype=np.float32)
     types = sorted(set(world.item_node["item_type"].to_pylist()))
     item_text = pa.table({"text": pa.array([""] * len(vectors))})
-    fitted = fit_dynamic(world.item_node, types, vectors, text, item_text, world.tables, config)
+    fitted = fit_dynamic(
+        world.item_node, types, lambda moment: vectors, text, item_text, world.tables, config
+    )
     item_type = world.item_node["type_index"].to_numpy().astype(np.int64)
     blocks = fitted.model.user_vectors(world.tables.history, AS_OF, vectors, item_type)
     return fitted, np.concatenate([users for users, _ in blocks])
@@ -140,11 +144,16 @@ class ScorePerItem(nn.Module):
         return self.item_tower(items)
 
 
-def trainer_of(world, config, windows=0):
+def trainer_of(world, config, windows=0, days=(-1,)):
+    """A trainer that reads at each moment who is who, and which moment it is."""
     num_items = world.item_node.num_rows
     nothing = torch.zeros(num_items, dtype=torch.int64)
+    numbers = torch.arange(num_items).float()
+    moments = Moments(
+        torch.tensor(days), [torch.stack([numbers, torch.full_like(numbers, day)], dim=1) for day in days]
+    )
     items = ItemFeatures(
-        torch.arange(num_items).float()[:, None],
+        moments.vectors[0],
         torch.zeros(num_items, 1),
         nothing,
         nothing,
@@ -152,10 +161,11 @@ def trainer_of(world, config, windows=0):
         nothing,
     )
     num_users = world.tables.history.user_node.num_rows
-    sizes = Sizes(1, 1, 1, {"language": 1, "genres": 1}, {}, windows, (1,), 1, 0.0)
+    sizes = Sizes(2, 1, 1, {"language": 1, "genres": 1}, {}, windows, (1,), 1, 0.0)
     return TwoTowerTrainer(
         world.tables,
         items,
+        moments,
         torch.zeros(num_users, 1, dtype=torch.int64),
         torch.ones(num_items, dtype=torch.bool),
         sizes,
@@ -235,7 +245,8 @@ def test_a_pair_never_counts_itself_even_where_moments_are_whole_days(tmp_path):
     assert pairs.node.tolist() == [0, 0, 0, 0, 0, 0, 1]
     for i in range(len(pairs)):
         own[0] = int(pairs.node[i])
-        trainer._loss(model, pairs.rows(torch.tensor([i])), torch.tensor([6 / 7, 1 / 7], dtype=torch.float64))
+        one, frequency = pairs.rows(torch.tensor([i])), torch.tensor([6 / 7, 1 / 7], dtype=torch.float64)
+        trainer._loss(model, one, frequency, trainer._items[0])
     assert counted == [0, 1, 1, 3, 4, 5, 0]
 
 
@@ -255,6 +266,59 @@ def test_validation_ranks_what_the_user_had_not_streamed(tmp_path, first_signal)
     held = trainer._pairs.rows((trainer._pairs.moment >= trainer._as_of - 7 * training.DAY).nonzero()[:, 0])
     assert held.node.tolist() == [0]
     assert trainer._validate(model, held, 7) == 1.0
+
+
+DAYS = (-1, 2, 6, 20, 33)
+
+
+class MomentSpy(ScorePerItem):
+    """Remembers which moment's vectors either side read."""
+
+    def __init__(self, num_items):
+        super().__init__(num_items)
+        self.read = []
+
+    def user_vectors(self, history, item_vector, profile):
+        self.read.append(item_vector[:, 1].unique().tolist())
+        return super().user_vectors(history, item_vector, profile)
+
+    def item_tower(self, items):
+        self.read.append(items.vector[:, 1].unique().tolist())
+        return super().item_tower(items)
+
+
+def test_a_pair_is_learned_from_the_vectors_of_its_own_time(tastes, monkeypatch):
+    """The newest moment that is not after the pair; before the oldest one, the oldest."""
+    trainer = trainer_of(tastes, CONFIG, days=DAYS)
+    model, asked, whole = MomentSpy(NUM_ITEMS), [], trainer._loss
+
+    def spy(model, pairs, frequency, items):
+        begun = len(model.read)
+        loss = whole(model, pairs, frequency, items)
+        assert model.read[begun:] == [[moment] for moment in items.vector[:2, 1].tolist()]
+        age = (trainer._as_of - pairs.moment).double() / training.DAY
+        asked.extend((days, items.vector[0, 1].item()) for days in age.tolist())
+        return loss
+
+    monkeypatch.setattr(trainer, "_loss", spy)
+    monkeypatch.setattr(training, "TwoTower", lambda sizes: model)
+    run = training._Run(trainer.sizes, CONFIG, 0, CPU)
+    steps = Recorder()
+    with progress.reporting(steps), progress.task("epoch", 1, "steps") as task:
+        trainer._epoch(run, trainer._pairs, task)
+    assert len(asked) == len(trainer._pairs) == NUM_USERS * PER_USER
+    assert steps.advanced["epoch"] == trainer._num_steps(trainer._pairs)
+    for age, day in asked:
+        known = [one for one in DAYS if age <= one + 1]  # a moment stands `day` + 1 days before the end
+        assert day == min(known, default=33)
+    assert {day for _, day in asked} == {2.0, 6.0, 20.0, 33.0}  # today's vectors have seen all pairs
+
+
+def test_validation_reads_the_vectors_from_before_the_held_out_days(tastes):
+    trainer, model = trainer_of(tastes, CONFIG, days=DAYS), MomentSpy(NUM_ITEMS)
+    held = trainer._pairs.rows((trainer._pairs.moment >= trainer._as_of - 7 * training.DAY).nonzero()[:, 0])
+    trainer._validate(model, held, 7)
+    assert model.read == [[6.0], [6.0]]
 
 
 def test_a_world_without_streams_still_gives_vectors(tmp_path):

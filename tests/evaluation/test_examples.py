@@ -103,7 +103,7 @@ def score_without(root, split, space, user, item, tmp_path):
             split.as_of,
             space.model.history_days,
         )
-    vectors, _ = next(space.model.user_vectors(histories, split.as_of, space.static.vectors, space.item_type))
+    vectors, _ = next(space.model.user_vectors(histories, split.as_of, space.vectors, space.item_type))
     return vectors[0].astype(np.float64) @ space.items.T.astype(np.float64)
 
 

@@ -1,5 +1,6 @@
 """The model under evaluation: what it knows, what a change does to it, and that it is what is served."""
 
+import json
 import shutil
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -25,6 +26,7 @@ from worlds import (
 
 import gfm_store
 from gfm_store.config import Config
+from gfm_store.evaluation import model as model_module
 from gfm_store.evaluation.model import (
     NOTHING,
     Change,
@@ -225,6 +227,58 @@ def test_an_item_number_is_the_same_item_in_both_layers(tmp_path):
         streams = warehouse.select("history/item_day", as_of=AS_OF)
     # Items without streams know no popularity; each of the others has the number that counts its own.
     assert set(streams["node"].to_pylist()) == {0, 1, 2, 3}
+
+
+def test_what_is_learned_reads_the_vectors_of_its_time(made, monkeypatch):
+    """As a world cut at that moment gives them; at the cut, the published ones."""
+    root, as_of, fitted = made
+    handed, whole = [], model_module.fit_dynamic
+    monkeypatch.setattr(model_module, "fit_dynamic", lambda *given: handed.append(given) or whole(*given))
+    with open_warehouse(root) as warehouse:
+        fit_space(warehouse, fitted.split, TINY, fitted.static)
+        item_node, _, vectors_at = handed[0][:3]
+        ids = fitted.split.item["item_id"].to_pylist()
+        place = [ids.index(item_id) for item_id in item_node["item_id"].to_pylist()]
+        read_item_nodes(warehouse, as_of)
+        now, before = vectors_at(as_of), vectors_at(as_of - timedelta(days=12))
+    np.testing.assert_array_equal(now, fitted.space.vectors[place])
+    np.testing.assert_allclose(now, fitted.static.vectors[place], atol=1e-4)
+    assert np.abs(before - now).max() > 1e-2
+
+
+def test_a_static_layer_comes_back_whole_from_its_parts(made):
+    _, _, fitted = made
+    static = fitted.static
+    facts = json.loads(json.dumps(static.facts()))
+    again = StaticAt.restored(static.arrays(), facts)
+    assert again.fingerprint == static.fingerprint
+    assert (again.item_types, again.curve) == (static.item_types, static.curve)
+    one, other = static.encoder, again.encoder
+    assert (one.graph, one.window_days, one.min_users, one.seed) == (
+        other.graph,
+        other.window_days,
+        other.min_users,
+        other.seed,
+    )
+    np.testing.assert_array_equal(other.frame, one.frame)
+    np.testing.assert_array_equal(
+        other.newcomers(fitted.split.text_vector), one.newcomers(fitted.split.text_vector)
+    )
+    place = np.array([3, 0])
+    np.testing.assert_array_equal(static.numbered(place).vectors, static.vectors[place])
+    np.testing.assert_array_equal(static.numbered(place).encoder.frame, one.frame[place])
+
+
+def test_a_frozen_static_layer_makes_fresh_vectors_of_what_it_has_seen_since(made):
+    root, as_of, _ = made
+    split = split_at(root, as_of, MADE_DAYS)
+    with open_warehouse(root) as warehouse:
+        static = fit_static_at(warehouse, split, as_of - timedelta(days=10), TINY)
+        space = fit_space(warehouse, split, TINY, static)
+    known = split.known
+    assert np.abs(space.vectors - static.vectors)[known].max() > 1e-2
+    np.testing.assert_array_equal(space.vectors[~known], static.vectors[~known])
+    np.testing.assert_allclose(np.linalg.norm(space.vectors, axis=1), 1.0, rtol=1e-5)
 
 
 # What a change does.

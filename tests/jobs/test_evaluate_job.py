@@ -22,7 +22,8 @@ max_tokens = 16
 [hgnn]
 hidden_dim = 16
 fanout = [4]
-max_epochs = 1
+epochs = 1
+steps_per_epoch = 20
 [two_tower]
 layers = [32, 16]
 max_epochs = 1

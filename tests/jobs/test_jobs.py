@@ -149,7 +149,8 @@ def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
     settings = tmp_path / "gfm.toml"
     settings.write_text(
         "threads = 2\nseed = 3\n[text]\nmax_tokens = 32\n"
-        "[hgnn]\nhidden_dim = 16\nfanout = [3]\nmax_epochs = 1\n[two_tower]\nlayers = [16]\nmax_epochs = 1\n",
+        "[hgnn]\nhidden_dim = 16\nfanout = [3]\nepochs = 1\nsteps_per_epoch = 5\n"
+        "[two_tower]\nlayers = [16]\nmax_epochs = 1\n",
         encoding="utf-8",
     )
     assert run("refresh_static", "--warehouse", world, "--config", settings) == 0

@@ -15,7 +15,7 @@ from gfm_store.errors import EmptyWarehouseError, GateError, SchemaVersionError,
 from gfm_store.lifecycle import refresh
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
-from gfm_store.vectors.static_version import current_static
+from gfm_store.vectors.static_version import current_static, read_table
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
 
@@ -123,6 +123,25 @@ def test_a_static_version_stays_unseen_until_a_dynamic_one_is_published(world, q
     static = refresh_static(world, quick, newest(world) - timedelta(days=1))
     assert current_static(world).version == static.version
     assert table(world, "item_embedding").equals(before)
+
+
+def test_a_daily_refresh_makes_fresh_vectors_with_frozen_weights(world, quick):
+    now = newest(world)
+    static = refresh_static(world, quick, now - timedelta(days=15))
+    weights = (world / "static" / static.version / "hgnn.safetensors").read_bytes()
+    found = []
+    for days in (15, 0):
+        refresh_dynamic(world, quick, now - timedelta(days=days))
+        rows = table(world, "item_embedding")
+        ids = rows["item_id"].to_pylist()
+        found.append(dict(zip(ids, np.stack(rows["vector"].to_pylist()), strict=True)))
+    assert current_static(world) == static
+    assert (world / "static" / static.version / "hgnn.safetensors").read_bytes() == weights
+    built = read_table(world / "static" / static.version, "item_embedding", ["item_id", "vector"])
+    before = np.stack(built["vector"].to_pylist())
+    same, fresh = (np.stack([one[item_id] for item_id in built["item_id"].to_pylist()]) for one in found)
+    np.testing.assert_allclose(same, before, atol=1e-4)
+    assert np.abs(fresh - before).max() > 1e-2
 
 
 def test_a_static_version_from_the_future_is_refused(world, quick):

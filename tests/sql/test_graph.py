@@ -1,5 +1,6 @@
 """sql/graph and sql/audit: rows in, rows out, and what `read_graph` does where data is thin."""
 
+import hashlib
 from collections import defaultdict
 from datetime import timedelta
 from itertools import combinations, permutations
@@ -7,6 +8,7 @@ from math import sqrt
 from random import Random
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ from gfm_store import progress
 from gfm_store.config import GraphConfig
 from gfm_store.errors import EmptyWarehouseError, WarehouseError
 from gfm_store.warehouse.connection import open_warehouse
-from gfm_store.warehouse.graph import audit, read_graph, read_item_nodes
+from gfm_store.warehouse.graph import NOBODY, audit, read_graph, read_interactions, read_item_nodes
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -78,6 +80,7 @@ def interactions(root, as_of=AS_OF, window_start=None, edge_signals=("stream",),
             window_start=window_start or ago(90),
             edge_signals=list(edge_signals),
             newest_items_per_user=newest,
+            folds=4,
         )
         return warehouse.execute(
             "SELECT user_index, item_id FROM graph_interaction JOIN item_node USING (node) ORDER BY ALL"
@@ -148,23 +151,32 @@ def put(warehouse, name, rows, **columns):
     warehouse.connection.unregister("given")
 
 
+TOUCHED = {"user_index": pa.int32(), "fold": pa.int8(), "node": pa.int32(), "type_index": pa.int32()}
+
+
 @given(
     seed=st.integers(0, 10**6),
     density=st.floats(0.2, 0.8),
     num_types=st.integers(1, 3),
     min_users=st.integers(1, 3),
     strongest=st.integers(1, 3),
+    left_out=st.integers(NOBODY, 3),
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_co_interactions_agree_with_plain_python(
-    empty_warehouse, seed, density, num_types, min_users, strongest
+    empty_warehouse, seed, density, num_types, min_users, strongest, left_out
 ):
     random = Random(seed)
     touched = {(user, node) for user in range(14) for node in range(9) if random.random() < density}
-    rows = [(user, node, node % num_types) for user, node in touched]
-    kinds = {"user_index": pa.int32(), "node": pa.int32(), "type_index": pa.int32()}
-    put(empty_warehouse, "graph_interaction", rows, **kinds)
-    empty_warehouse.create("graph/co_interaction", min_users=min_users, strongest_neighbours=strongest)
+    rows = [(user, user % 4, node, node % num_types) for user, node in touched]
+    put(empty_warehouse, "graph_interaction", rows, **TOUCHED)
+    empty_warehouse.create(
+        "graph/co_interaction",
+        min_users=min_users,
+        strongest_neighbours=strongest,
+        left_out_fold=left_out,
+    )
+    touched = {(user, node) for user, node in touched if user % 4 != left_out}
     found = empty_warehouse.execute("SELECT * FROM co_interaction").fetchall()
     assert {(src, dst): (n, weight) for src, dst, _, _, n, weight in found} == co_interaction_oracle(
         touched, lambda node: node % num_types, min_users, strongest
@@ -175,10 +187,9 @@ def test_co_interactions_agree_with_plain_python(
 
 def test_an_edge_stays_when_either_end_keeps_it(empty_warehouse):
     # Node 0 is everybody's strongest neighbour; keeping one each, it would itself keep only node 1.
-    rows = [(u, 0, 0) for u in range(6)] + [(u, 1 + u // 2, 0) for u in range(6)]
-    kinds = {"user_index": pa.int32(), "node": pa.int32(), "type_index": pa.int32()}
-    put(empty_warehouse, "graph_interaction", rows, **kinds)
-    empty_warehouse.create("graph/co_interaction", min_users=2, strongest_neighbours=1)
+    rows = [(u, 0, 0, 0) for u in range(6)] + [(u, 0, 1 + u // 2, 0) for u in range(6)]
+    put(empty_warehouse, "graph_interaction", rows, **TOUCHED)
+    empty_warehouse.create("graph/co_interaction", min_users=2, strongest_neighbours=1, left_out_fold=NOBODY)
     found = empty_warehouse.execute(
         "SELECT src, dst, n_users, round(weight, 6) FROM co_interaction"
     ).fetchall()
@@ -283,8 +294,9 @@ def test_no_event_at_or_after_the_moment_changes_the_graph(tmp_path):
     add_events(tmp_path, later)
     after, _ = read(tmp_path)
     assert before.co_interaction.num_rows == 2
-    for name in ("item_node", "item_text", "co_interaction", "co_interaction_edge"):
+    for name in ("item_node", "item_text", "co_interaction", "co_interaction_edge", "user_set"):
         assert getattr(after, name).equals(getattr(before, name)), name
+    assert after.fold_co_interaction == before.fold_co_interaction
     assert (after.window_days, after.min_users) == (before.window_days, before.min_users)
 
 
@@ -357,3 +369,115 @@ def test_edges_with_min_users_agree_with_the_definition_end_to_end(tmp_path):
     rows = graph.co_interaction_edge.to_pylist()
     assert {(row["src_item_id"], row["dst_item_id"]): row["n_users"] for row in rows} == expected
     assert expected == {("p1", "p2"): 2, ("p2", "p1"): 2, ("b1", "p2"): 2, ("p2", "b1"): 2}
+
+
+# Folds of users: what is learned from a user is read without the user's fold.
+
+
+def expected_fold(user, folds):
+    """By the first hex digit of the hash of the id."""
+    return (int(hashlib.md5(user.encode()).hexdigest()[0], 16) + 1) % folds
+
+
+USERS = [f"user{i:02}" for i in range(40)]
+
+
+def likings(seed=0):
+    """Users with random sets of ten items of three types over two months."""
+    random = Random(seed)
+    items = ("p1", "p2", "p3", "p4", "b1", "b2", "b3", "s1", "s2", "s3")
+    return [
+        stream(user, item, random.uniform(1, 60)) for user in USERS for item in random.sample(items, 4)
+    ], catalogue(*items, published_at=ago(500))
+
+
+FOLDED = GraphConfig(window_days=30, min_coverage=0.0, user_set_days=50, strongest_neighbours=3)
+
+
+@pytest.mark.parametrize("folds", [2, 4, 8])
+def test_users_are_dealt_into_folds_by_their_id(tmp_path, folds):
+    """The same in every table and at every moment, whoever else is there."""
+    events, items = likings()
+    make_warehouse(tmp_path, items, events)
+    found = {}
+    with open_warehouse(tmp_path) as warehouse:
+        for moment in (AS_OF, ago(20), ago(45)):
+            read_item_nodes(warehouse, moment)
+            config = FOLDED.model_copy(update={"folds": folds})
+            sets = read_interactions(warehouse, moment, config, 30, 2).user_set
+            there = sorted({u for u, _, _, ts in events if moment - timedelta(days=50) <= ts < moment})
+            for user, fold in zip(sets["user_index"].to_pylist(), sets["fold"].to_pylist(), strict=True):
+                found.setdefault(there[user], set()).add(fold)
+            warehouse.execute("CREATE OR REPLACE TEMP TABLE recent AS SELECT * FROM graph_interaction")
+            there = sorted({u for u, _, _, ts in events if moment - timedelta(days=30) <= ts < moment})
+            for user, fold in warehouse.execute("SELECT DISTINCT user_index, fold FROM recent").fetchall():
+                found.setdefault(there[user], set()).add(fold)
+    assert found == {user: {expected_fold(user, folds)} for user in USERS}
+    assert {fold for folds in found.values() for fold in folds} == set(range(folds))
+
+
+def test_a_left_out_fold_is_as_if_its_users_were_not_there(tmp_path):
+    events, items = likings()
+    whole, _ = read(make_warehouse(tmp_path / "whole", items, events), FOLDED)
+    assert len(whole.fold_co_interaction) == FOLDED.folds
+    for fold, edges in enumerate(whole.fold_co_interaction):
+        others = [event for event in events if expected_fold(event[0], FOLDED.folds) != fold]
+        alone, _ = read(make_warehouse(tmp_path / f"without{fold}", items, others), FOLDED)
+        assert alone.item_node.select(["node", "item_id"]) == whole.item_node.select(["node", "item_id"])
+        assert edges.num_rows > 0
+        assert edges.equals(alone.co_interaction)
+        assert not edges.equals(whole.co_interaction)
+        # Their sets are those of everybody, less the fold's; numbers of users close up.
+        kept = whole.user_set.filter(pc.not_equal(whole.user_set["fold"], fold))
+        for name in ("fold", "node"):
+            assert kept[name].equals(alone.user_set[name])
+        closed = {user: i for i, user in enumerate(sorted(set(kept["user_index"].to_pylist())))}
+        assert [closed[u] for u in kept["user_index"].to_pylist()] == alone.user_set["user_index"].to_pylist()
+
+
+def test_sets_hold_what_a_user_touched_newest_first_and_further_back_than_edges(tmp_path):
+    moments = {"p1": ago(60) - MICROSECOND, "p2": ago(60), "b1": ago(40), "b2": ago(5), "s1": AS_OF}
+    events = [("u", item, "stream", moment) for item, moment in moments.items()]
+    events += [("v", "p1", "stream", ago(3)), ("v", "b1", "follow", ago(2)), ("v", "p1", "stream", ago(1))]
+    events += [("w", "b1", "stream", ago(100))]
+    make_warehouse(tmp_path, catalogue(*moments, published_at=ago(500)), events)
+
+    def sets(**settings):
+        config = GraphConfig(window_days=30, user_set_days=60, min_coverage=0.0)
+        graph, _ = read(tmp_path, config.model_copy(update=settings))
+        ids = graph.item_node["item_id"].to_pylist()
+        rows = graph.user_set.to_pylist()
+        assert [(row["user_index"], row["node"]) for row in rows] == sorted(
+            (row["user_index"], row["node"]) for row in rows
+        )
+        return [(row["user_index"], ids[row["node"]]) for row in rows]
+
+    assert sets() == [(0, "b1"), (0, "b2"), (0, "p2"), (1, "p1")]
+    assert sets(user_set_items=2) == [(0, "b1"), (0, "b2"), (1, "p1")]
+    assert sets(edge_signals=("stream", "follow"))[3:] == [(1, "b1"), (1, "p1")]
+    assert sets(user_set_days=1) == [(0, "p1")]  # a day ago, to the microsecond
+
+
+@pytest.mark.parametrize("days", [0, 9, 33])
+def test_what_was_known_before_a_moment_is_what_a_world_cut_there_knows(tmp_path, days):
+    events, items = likings()
+    make_warehouse(tmp_path / "whole", items, events)
+    make_warehouse(tmp_path / "cut", items, [event for event in events if event[3] < ago(days)])
+    found = []
+    for name in ("whole", "cut"):
+        with open_warehouse(tmp_path / name) as warehouse:
+            read_item_nodes(warehouse, AS_OF)
+            found.append(read_interactions(warehouse, ago(days), FOLDED, 30, 2))
+    assert found[0].co_interaction.num_rows > 0
+    assert found[0].co_interaction.equals(found[1].co_interaction)
+    assert found[0].user_set.equals(found[1].user_set)
+
+
+def test_what_is_known_now_is_what_the_graph_says(tmp_path):
+    events, items = likings()
+    graph, _ = read(make_warehouse(tmp_path, items, events), FOLDED)
+    with open_warehouse(tmp_path) as warehouse:
+        read_item_nodes(warehouse, AS_OF)
+        known = read_interactions(warehouse, AS_OF, FOLDED, graph.window_days, graph.min_users)
+    assert known.co_interaction.equals(graph.co_interaction)
+    assert known.user_set.equals(graph.user_set)

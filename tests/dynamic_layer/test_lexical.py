@@ -1,0 +1,30 @@
+"""Lexical factors: what shared words say of items, known and new."""
+
+import numpy as np
+import pytest
+
+from gfm_store.dynamic_layer.lexical import LexicalFactors
+
+
+def test_shared_words_make_items_alike():
+    texts = ["sea salt snack", "salt snack", "garden chair", "garden chair blue", "", "unseen"]
+    factors = LexicalFactors.fit(texts, 3, seed=0).of(texts)
+    cosine = factors @ factors.T
+    assert cosine[0, 1] > 0.9 and cosine[2, 3] > 0.9
+    assert abs(cosine[0, 2]) < 0.1
+    np.testing.assert_array_equal(factors[4:], 0.0)
+    np.testing.assert_allclose(np.linalg.norm(factors[:4], axis=1), 1.0, rtol=1e-5)
+
+
+def test_a_later_text_has_the_factors_of_its_words():
+    lexical = LexicalFactors.fit(["sea salt", "salt snack", "garden chair", "blue garden chair"], 4, seed=0)
+    same, near, unknown = lexical.of(["garden chair", "a chair, never seen", "quantum"])
+    assert same @ lexical.of(["garden chair"])[0] == pytest.approx(1.0, rel=1e-5)
+    assert near @ same > 0.5
+    assert not unknown.any()
+
+
+def test_without_shared_words_there_are_no_factors():
+    lexical = LexicalFactors.fit(["one", "two"], 4, seed=0)
+    np.testing.assert_array_equal(lexical.of(["one", "three"]), np.zeros((2, 4)))
+    assert lexical.of([]).shape == (0, 4)

@@ -1,0 +1,101 @@
+"""Which moments are learned from, and that each is served by vectors that have not seen it."""
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds import AS_OF, Recorder, ago, catalogue, make_warehouse, stream
+
+from gfm_store import progress
+from gfm_store.config import BlendConfig, Config, TwoTowerConfig
+from gfm_store.dynamic_layer.history import DAY
+from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments, validation_days
+from gfm_store.warehouse.connection import open_warehouse
+from gfm_store.warehouse.graph import read_item_nodes
+from gfm_store.warehouse.history import read_training
+
+
+def plan_of(root, events, horizon_days=7, max_snapshots=5, train_days=60):
+    two_tower = TwoTowerConfig(train_days=train_days, min_pairs=1, min_validation_pairs=1, validation_days=3)
+    blend = BlendConfig(horizon_days=horizon_days, max_snapshots=max_snapshots)
+    config = Config(two_tower=two_tower, blend=blend)
+    make_warehouse(root, catalogue("p1", "p2", "p3", published_at=ago(900)), events)
+    with open_warehouse(root) as warehouse:
+        count = read_item_nodes(warehouse, AS_OF).num_rows
+        return plan_snapshots(read_training(warehouse, AS_OF, config.two_tower), count, config)
+
+
+@pytest.mark.parametrize(
+    ("first_day", "settings", "expected"),
+    [
+        # (days, horizon): evenly from a horizon before the end, to the window's or to half of what is known
+        (200, {}, ([6, 19, 32, 46, 59], 7)),
+        (60.5, {}, ([6, 12, 18, 23, 29], 7)),  # sixty-one days are known, half of it is thirty
+        (200, {"max_snapshots": 1}, ([6], 7)),
+        (200, {"horizon_days": 30}, ([14, 25, 36, 48, 59], 15)),  # at most a quarter of the window
+        (9, {}, ([0, 1, 2, 3], 1)),  # no moment twice
+        (1.5, {}, ([0], 1)),
+    ],
+)
+def test_snapshots_lie_evenly_over_what_is_known(tmp_path, first_day, settings, expected):
+    events = [stream("u", "p1", first_day)]
+    events += [stream("v", "p2", min(first_day, 60)), stream("w", "p3", 0.5)]
+    plan = plan_of(tmp_path, events, **settings)
+    assert (plan.days, plan.horizon_days) == expected
+    assert (plan.as_of, plan.validation_days) == (AS_OF, 3)
+
+
+def test_without_streams_there_are_no_snapshots(tmp_path):
+    plan = plan_of(tmp_path, [("u", "p1", "follow", ago(4))])
+    assert (plan.days, plan.horizon_days) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("least", "ages", "expected"),
+    [
+        (2, [1, 2, 30, 31, 32, 33, 34, 35], 7),
+        (3, [1, 2, 13, *range(30, 45)], 14),
+        (3, [1, 30, 40, 50], 7),  # a quarter of four pairs is one
+        (500, [0.5, *[20] * 3], 7),
+        (500, [15, 20, 50, 51, 52, 53, 54, 55], 28),
+        (500, [], 7),
+    ],
+)
+def test_held_out_days_are_doubled_until_they_hold_enough(least, ages, expected):
+    moment = torch.tensor(sorted(-age * DAY for age in ages)).long() + 10**15
+    assert validation_days(moment, 10**15, TwoTowerConfig(min_validation_pairs=least)) == expected
+
+
+@given(days=st.sets(st.integers(0, 40), max_size=6), asked=st.lists(st.integers(-1, 60), min_size=1))
+def test_the_newest_moment_that_is_not_after_a_day_serves_it(days, asked):
+    days = sorted({-1, *days})
+    moments = Moments(torch.tensor(days), [torch.full((2, 3), float(day)) for day in days])
+    # Days count backwards: a moment stands before its day, so earlier moments have higher numbers.
+    expected = [min((day for day in days if day >= one), default=days[-1]) for one in asked]
+    assert [days[i] for i in moments.index(torch.tensor(asked)).tolist()] == expected
+    for one, day in zip(asked, expected, strict=True):
+        assert torch.equal(moments.at(one), torch.full((2, 3), float(day)))
+
+
+def test_vectors_are_read_at_each_snapshot_before_the_held_out_days_and_now():
+    asked = []
+
+    def vectors_at(moment):
+        asked.append(moment)
+        return np.full((4, 2), len(asked), dtype=np.float32)
+
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        moments = read_moments(Plan(AS_OF, [6, 19, 32], 7, 7), vectors_at)
+    assert asked == [
+        AS_OF - timedelta(days=day) for day in (0, 7, 20, 33)
+    ]  # day 6 is also the first held out
+    assert moments.days.tolist() == [-1, 6, 19, 32]
+    assert [float(vectors[0, 0]) for vectors in moments.vectors] == [1, 2, 3, 4]
+    assert recorder.advanced == {"HGNN vectors at earlier moments": 4}
+    asked.clear()
+    assert read_moments(Plan(AS_OF, [], 1, 14), vectors_at).days.tolist() == [-1, 13]
+    assert asked == [AS_OF, ago(14)]

@@ -1,0 +1,308 @@
+"""The fitted HGNN: vectors from what was known before any moment, for items known, new and strange."""
+
+import hashlib
+from random import Random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from worlds import (
+    AS_OF,
+    Recorder,
+    add_events,
+    add_items,
+    ago,
+    catalogue,
+    make_warehouse,
+    stream,
+    text_vectors,
+)
+
+from gfm_store import progress
+from gfm_store.config import Config
+from gfm_store.static_layer import fitting
+from gfm_store.static_layer.encoder import ItemEncoder, item_features
+from gfm_store.static_layer.fitting import fit_static
+from gfm_store.static_layer.structure import structural_coordinates
+from gfm_store.static_layer.training import HGNNTrainer
+from gfm_store.warehouse.connection import open_warehouse
+from gfm_store.warehouse.graph import Interactions, read_graph, read_interactions, read_item_nodes
+
+CONFIG = Config.model_validate(
+    {
+        "device": "cpu",
+        "threads": 1,
+        "graph": {"window_days": 40, "min_coverage": 0.0, "user_set_days": 60, "folds": 2},
+        "hgnn": {
+            "hidden_dim": 8,
+            "structure_dim": 6,
+            "fanout": [4],
+            "context_items": 2,
+            "num_negatives": 8,
+            "batch_size": 32,
+            "epochs": 1,
+            "steps_per_epoch": 10,
+        },
+    }
+)
+NAMES = [f"{kind}{i}" for kind in "bps" for i in range(6)]
+ITEMS = [row for name in NAMES for row in catalogue(name, title=f"Of {name}", published_at=ago(500))]
+USERS = [f"user{i:02}" for i in range(40)]
+
+
+def touches():
+    """Users of two tastes, the parity of an item's number, over two months."""
+    random = Random(7)
+    return [
+        stream(user, item, random.uniform(1, 60))
+        for number, user in enumerate(USERS)
+        for item in random.sample(NAMES[number % 2 :: 2], 5)
+    ]
+
+
+def graph_and_text(root, config=CONFIG):
+    with open_warehouse(root) as warehouse:
+        graph = read_graph(warehouse, AS_OF, config.graph)
+    return graph, text_vectors(graph.item_text)
+
+
+def read_known(root, moment=AS_OF):
+    """Items known now, their text, and what was known of them before a moment."""
+    with open_warehouse(root) as warehouse:
+        item_node = read_item_nodes(warehouse, AS_OF)
+        text = text_vectors(warehouse.select("graph/item_text"))
+        return item_node, text, read_interactions(warehouse, moment, CONFIG.graph, 40, 2)
+
+
+def vectors_of(encoder, root, moment=AS_OF):
+    item_node, text, known = read_known(root, moment)
+    return encoder.vectors(item_node["item_type"], text, known)
+
+
+def nothing_known():
+    ends = {name: pa.array([], pa.int32()) for name in ("src", "dst", "user_index", "node")}
+    empty = pa.table(ends)
+    return Interactions(empty, empty)
+
+
+def assert_unit(vectors):
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return make_warehouse(tmp_path_factory.mktemp("tastes") / "warehouse", ITEMS, touches())
+
+
+@pytest.fixture(scope="module")
+def fitted(root):
+    return fit_static(*graph_and_text(root), CONFIG)
+
+
+def test_features_are_text_coordinates_and_counts():
+    text = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], dtype=np.float32)
+    user, node = np.array([0, 0, 1]), np.array([0, 1, 1])
+    features = item_features(text, user, node, 4, seed=0)
+    assert (features.shape, features.dtype) == ((3, 7), torch.float32)
+    np.testing.assert_array_equal(features[:, :2], text)
+    np.testing.assert_array_equal(features[:, 2:6], structural_coordinates(user, node, 3, 4, seed=0))
+    np.testing.assert_allclose(features[:, 6], np.log([2, 3, 1]) / 4, rtol=1e-6)
+    assert not features[2, 2:].any()  # of an item that nobody touched the text alone is known
+    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
+    frame = (features[:, 2:6].numpy() @ rotation).astype(np.float32)
+    turned = item_features(text, user, node, 4, seed=0, frame=frame)
+    np.testing.assert_allclose(turned[:, 2:6], frame, atol=1e-5)
+
+
+def test_a_fit_gives_every_item_a_unit_vector_and_the_encoder_the_same(root, fitted):
+    assert fitted.vectors.shape == (len(NAMES), 8)
+    assert_unit(fitted.vectors)
+    assert (fitted.encoder.dim, fitted.encoder.window_days, fitted.encoder.min_users) == (8, 40, 2)
+    assert fitted.encoder.item_types == ["book", "podcast", "song"]
+    np.testing.assert_allclose(vectors_of(fitted.encoder, root), fitted.vectors, atol=1e-4)
+    assert len(fitted.epochs) == 1
+
+
+def test_the_same_seed_gives_the_same_vectors(root, fitted):
+    again = fit_static(*graph_and_text(root), CONFIG)
+    np.testing.assert_array_equal(again.vectors, fitted.vectors)
+    other = fit_static(*graph_and_text(root), CONFIG.model_copy(update={"seed": 1}))
+    assert np.abs(other.vectors - fitted.vectors).max() > 1e-2
+
+
+def fold_of(user):
+    return (int(hashlib.md5(user.encode()).hexdigest()[0], 16) + 1) % 2
+
+
+def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
+    """Against worlds in which its users do not exist."""
+    trainers = []
+    monkeypatch.setattr(
+        fitting, "HGNNTrainer", lambda *given: trainers.append(HGNNTrainer(*given)) or trainers[-1]
+    )
+    fit_static(*graph_and_text(root), CONFIG)
+    assert len(trainers[0].folds) == 2
+    for number, fold in enumerate(trainers[0].folds):
+        others = [event for event in touches() if fold_of(event[0]) != number]
+        alone = make_warehouse(tmp_path / f"without{number}", ITEMS, others)
+        graph, text = graph_and_text(alone)
+        same = fitting.to_hetero_graph(graph.item_node, 3, graph.co_interaction)
+        assert torch.equal(fold.graph.rowptr, same.rowptr)
+        assert torch.equal(fold.graph.col, same.col)
+        user, node = (graph.user_set[name].to_numpy() for name in ("user_index", "node"))
+        features = item_features(text, user, node, 6, CONFIG.seed)
+        for column in (slice(0, 8), slice(14, 15)):  # text and count
+            torch.testing.assert_close(fold.features[:, column], features[:, column])
+        own, theirs = fold.features[:, 8:14], features[:, 8:14]  # the same but for a rotation
+        torch.testing.assert_close(own @ own.T, theirs @ theirs.T, atol=1e-3, rtol=1e-3)
+        mine = {user: set() for user, *_ in touches() if fold_of(user) == number}
+        for user, item, *_ in touches():
+            if user in mine:
+                mine[user].add(NAMES.index(item))
+        sets = fold.sets.node.split(fold.sets.user_ptr.diff().tolist())
+        assert [set(nodes.tolist()) for nodes in sets] == [mine[user] for user in sorted(mine)]
+
+
+@pytest.mark.parametrize("days", [0, 12, 30, 45])
+def test_vectors_at_a_moment_are_those_of_a_world_cut_there(root, fitted, tmp_path, days):
+    before = [event for event in touches() if event[3] < ago(days)]
+    cut = make_warehouse(tmp_path / "cut", ITEMS, before)
+    found = vectors_of(fitted.encoder, root, ago(days))
+    np.testing.assert_array_equal(found, vectors_of(fitted.encoder, cut, ago(days)))
+    assert_unit(found)
+    if days:
+        assert len(before) < len(touches())
+        assert np.abs(found - vectors_of(fitted.encoder, root)).max() > 1e-2
+
+
+def test_events_after_a_moment_change_nothing(fitted, tmp_path):
+    world = make_warehouse(tmp_path, ITEMS, touches())
+    before = vectors_of(fitted.encoder, world, ago(20))
+    add_events(world, [stream(user, item, 20 - i) for user in USERS for i, item in enumerate(NAMES[:3])])
+    np.testing.assert_array_equal(vectors_of(fitted.encoder, world, ago(20)), before)
+    add_events(world, [stream(user, NAMES[0], 20.001) for user in USERS])
+    assert np.abs(vectors_of(fitted.encoder, world, ago(20)) - before).max() > 1e-3
+
+
+def test_before_anything_was_touched_the_text_alone_speaks(root, fitted):
+    _, text, _ = read_known(root)
+    np.testing.assert_allclose(
+        vectors_of(fitted.encoder, root, ago(100)), fitted.encoder.newcomers(text), atol=1e-6
+    )
+
+
+def test_a_newcomer_is_an_item_without_coordinates_and_edges(fitted):
+    text = np.eye(8, dtype=np.float32)[:3]
+    encoder = fitted.encoder.numbered(np.full(3, -1))
+    types = pa.chunked_array([["song", "book", "song"]])
+    found = fitted.encoder.newcomers(text)
+    np.testing.assert_allclose(encoder.vectors(types, text, nothing_known()), found, atol=1e-6)
+    assert_unit(found)
+    assert np.abs(found[0] - found[1]).max() > 1e-2
+    np.testing.assert_array_equal(fitted.encoder.newcomers(np.zeros((0, 8), np.float32)), np.zeros((0, 8)))
+
+
+def test_items_that_came_later_and_of_types_unknown_to_training(root, fitted, tmp_path):
+    later = [*catalogue("a0", title="Of a0"), *catalogue("p9", title="Of p9"), *catalogue("x1")]
+    world = add_items(make_warehouse(tmp_path, ITEMS, touches()), later)
+    add_events(world, [stream(user, item, 5) for user in USERS[::2] for item in ("a0", "p9")])
+    item_node, text, known = read_known(world)
+    ids = item_node["item_id"].to_pylist()
+    assert ids == ["a0", *NAMES[:12], "p9", *NAMES[12:], "x1"]
+    assert item_node["item_type"][0].as_py() == "other"
+    ends = set(known.co_interaction["src"].to_pylist())
+    assert {0, ids.index("p9")} <= ends  # both have edges
+    encoder = fitted.encoder.numbered(np.array([NAMES.index(i) if i in NAMES else -1 for i in ids]))
+    found = encoder.vectors(item_node["item_type"], text, known)
+    assert_unit(found)
+    alone = encoder.newcomers(text)
+    np.testing.assert_allclose(found[-1], alone[-1], atol=1e-6)  # nobody touched x1
+    for item in ("a0", "p9"):  # who touched them speaks beside their text
+        assert np.abs(found - alone)[ids.index(item)].max() > 1e-2
+    # Edges of a strange type carry no message: without them everything is as it was.
+    edges = known.co_interaction.filter(
+        pa.array(
+            [
+                0 not in ends
+                for ends in zip(*(known.co_interaction[e].to_pylist() for e in ("src", "dst")), strict=True)
+            ]
+        )
+    )
+    assert edges.num_rows < known.co_interaction.num_rows
+    without = Interactions(edges, known.user_set)
+    np.testing.assert_array_equal(encoder.vectors(item_node["item_type"], text, without), found)
+
+
+def test_the_numbering_of_items_changes_nothing(root, fitted):
+    item_node, text, known = read_known(root)
+    order = np.random.default_rng(3).permutation(len(NAMES))
+    new = np.argsort(order)
+
+    def renumbered(table, *names):
+        for name in names:
+            column = pa.array(new[table[name].to_numpy()].astype(np.int32))
+            table = table.set_column(table.schema.get_field_index(name), name, column)
+        return table
+
+    elsewhere = Interactions(
+        renumbered(known.co_interaction, "src", "dst"), renumbered(known.user_set, "node")
+    )
+    encoder = fitted.encoder.numbered(order)
+    found = encoder.vectors(item_node["item_type"].take(pa.array(order)), text[order], elsewhere)
+    expected = fitted.encoder.vectors(item_node["item_type"], text, known)
+    # Another numbering starts the decomposition elsewhere; the coordinates are the same to its accuracy.
+    np.testing.assert_allclose(found, expected[order], atol=2e-2)
+    np.testing.assert_array_equal(encoder.numbered(new).frame, fitted.encoder.frame)
+
+
+def test_a_saved_encoder_gives_the_same_bits(root, fitted, tmp_path):
+    one = fitted.encoder
+    facts = (one.item_types, one.graph, one.window_days, one.min_users, one.seed)
+    one.save(tmp_path)
+    loaded = ItemEncoder.load(tmp_path, *facts)
+    np.testing.assert_array_equal(loaded.frame, one.frame)
+    for moment in (AS_OF, ago(25)):
+        np.testing.assert_array_equal(vectors_of(loaded, root, moment), vectors_of(one, root, moment))
+    assert (loaded.item_types, loaded.graph, loaded.window_days, loaded.min_users, loaded.seed) == facts
+    assert not loaded.hgnn.training
+    again = ItemEncoder.from_tensors(one.tensors(), *facts)
+    np.testing.assert_array_equal(vectors_of(again, root), vectors_of(one, root))
+
+
+def test_two_layers_are_read_back_as_two(root, tmp_path):
+    hgnn = CONFIG.hgnn.model_copy(update={"fanout": (3, 3), "steps_per_epoch": 2})
+    one = fit_static(*graph_and_text(root), CONFIG.model_copy(update={"hgnn": hgnn})).encoder
+    one.save(tmp_path)
+    loaded = ItemEncoder.load(tmp_path, one.item_types, one.graph, 40, 2, 0)
+    assert len(loaded.hgnn.convs) == 2
+    np.testing.assert_array_equal(vectors_of(loaded, root), vectors_of(one, root))
+
+
+def test_without_sets_there_is_a_clear_message_and_vectors_from_text(tmp_path):
+    events = [stream(user, NAMES[i % len(NAMES)], 3) for i, user in enumerate(USERS)]  # one item each
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        model = fit_static(*graph_and_text(make_warehouse(tmp_path, ITEMS, events)), CONFIG)
+    assert [text for text in recorder.said if text.startswith("HGNN")] == [
+        "HGNN: no user touched two items, so there is nothing to learn from; item vectors come from text alone."
+    ]
+    assert_unit(model.vectors)
+    assert model.epochs == []
+
+
+def test_without_any_interaction_vectors_come_from_text_alone(tmp_path):
+    events = [(user, NAMES[0], "follow", ago(1)) for user in USERS]
+    graph, text = graph_and_text(make_warehouse(tmp_path, ITEMS, events))
+    model = fit_static(graph, text, CONFIG)
+    np.testing.assert_allclose(model.vectors, model.encoder.newcomers(text), atol=1e-6)
+    assert_unit(model.vectors)
+
+
+def test_a_fold_that_holds_everybody_leaves_nothing_to_read(tmp_path):
+    """The only user there is: the fold's features and graph are empty, and training goes on."""
+    events = [stream(USERS[0], item, 3) for item in NAMES[:6]]
+    model = fit_static(*graph_and_text(make_warehouse(tmp_path, ITEMS, events)), CONFIG)
+    assert len(model.epochs) == 1
+    assert_unit(model.vectors)
