@@ -119,6 +119,17 @@ class DynamicModel:
             offsets,
         )
 
+    def behaviour_vectors(self, vectors: np.ndarray) -> np.ndarray:
+        """(N, r) float32, what streams alone say of items, by node; zero where nothing is known.
+
+        Args:
+            vectors: (N, dim) HGNN vectors, which stand in where there is no blend.
+        """
+        if self.blended is None:
+            return vectors
+        factors: np.ndarray = self.blended.context.factors[1].numpy()
+        return factors
+
     def profile_codes(self, user_feature: pa.Table) -> Tensor:
         """(U, P) int64: one code per user and categorical feature."""
         codes = [self.user_vocabulary.codes(user_feature, name) for name in self.user_vocabulary.values]

@@ -1,6 +1,7 @@
 """One published version in memory: item vectors, the model that makes user vectors, and their numbering."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -9,15 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.dynamic_layer.similarity import as_query, similarity_vectors
+from gfm_store.errors import UsageError
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import open_table
-from gfm_store.vectors.version import DynamicRecord
+from gfm_store.vectors.static_version import static_folder
+from gfm_store.vectors.tables import VersionTables
+from gfm_store.vectors.version import DynamicRecord, StaticRecord
 
 
 @dataclass(frozen=True)
 class PublishedVersion:
     """All that requests need of one version. Shapes: N items known, n of them in `retrieval`."""
 
+    tables: VersionTables
     record: DynamicRecord
     model: DynamicModel
     item_id: pa.Array
@@ -53,12 +59,74 @@ class PublishedVersion:
         type_index = pc.index_in(embedded["item_type"], pa.array(model.item_types, pa.string()))
         row = pc.index_in(item_id, retrieval["item_id"].combine_chunks())
         return cls(
+            VersionTables(root, folder, version),
             record,
             model,
             item_id,
             to_numpy(embedded["vector"]),
             pc.fill_null(type_index, len(model.item_types)).to_numpy().astype(np.int64),
-            retrieval.drop_columns("vector"),
+            retrieval.drop_columns("vector").combine_chunks(),
             to_numpy(retrieval["vector"]),
             pc.fill_null(row, -1).to_numpy(zero_copy_only=False).astype(np.int64),
         )
+
+    @cached_property
+    def static_record(self) -> StaticRecord:
+        """The static version that this one stands on."""
+        return StaticRecord.read(static_folder(self.tables.root, self.record.static_version))
+
+    @cached_property
+    def node_of_row(self) -> np.ndarray:
+        """(n,) int64: the node of each row of `retrieval`."""
+        there = (self.row_of_node >= 0).nonzero()[0]
+        return there[np.argsort(self.row_of_node[there])]
+
+    @cached_property
+    def search_vector(self) -> np.ndarray:
+        """(n, dim) float32: the vectors of `item_search`, whose rows are those of `retrieval`."""
+        return to_numpy(self.tables.open("item_search").to_table(columns=["vector"])["vector"])
+
+    def similarity_queries(self, nodes: np.ndarray) -> np.ndarray:
+        """(len, dim) float32: what finds items like those of `nodes`, which need not be available."""
+        text = self.tables.open("item_embedding").take(nodes.tolist(), columns=["text_vector"])
+        behaviour = self.model.behaviour_vectors(self.item_vector)[nodes]
+        return as_query(similarity_vectors(to_numpy(text["text_vector"]), behaviour))
+
+    @cached_property
+    def attribute(self) -> pa.Table:
+        """n rows, as `retrieval`: title, published_at, markets; item_type, language and creator dictionary-encoded."""
+        names = ["item_type", "language", "creator", "title", "published_at", "markets"]
+        table = self.tables.open("item_embedding").to_table(columns=names).take(pa.array(self.node_of_row))
+        coded = [
+            column.dictionary_encode() if name in names[:3] else column
+            for name, column in zip(names, table.columns, strict=True)
+        ]
+        return pa.table(coded, names=names).combine_chunks()
+
+    @cached_property
+    def creator_code(self) -> np.ndarray:
+        """(n,) int64 for the rows of `retrieval`; -1 where the creator is not known."""
+        codes = self.attribute["creator"].combine_chunks().indices
+        return pc.fill_null(codes, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+    @cached_property
+    def _node(self) -> dict[str, int]:
+        return {item: node for node, item in enumerate(self.item_id.to_pylist())}
+
+    def nodes_of(self, item_ids: list[str]) -> np.ndarray:
+        """(len,) int64: the nodes of a request's items, -1 where not known."""
+        return np.array([self._node.get(item, -1) for item in item_ids], dtype=np.int64)
+
+    def known_nodes(self, item_ids: list[str]) -> np.ndarray:
+        """The same where all must be known.
+
+        Raises:
+            UsageError: one is not.
+        """
+        nodes = self.nodes_of(item_ids)
+        if unknown := [item for item, node in zip(item_ids, nodes, strict=True) if node < 0]:
+            raise UsageError(
+                f"version {self.record.version} knows no item {', '.join(map(repr, unknown[:5]))}"
+                + (f" and {len(unknown) - 5} more." if len(unknown) > 5 else ".")
+            )
+        return nodes

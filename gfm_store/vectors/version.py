@@ -44,6 +44,9 @@ class StaticRecord(_Record):
     n_edges: int
     window_days: int
     min_users: int
+    text_model: str
+    """As `text.model` was set; a query is encoded by the same."""
+    text_max_tokens: int
     text_fingerprint: str
     text_dim: int
     dim: int

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gfm_store import progress
 from gfm_store.config import TwoTowerConfig
@@ -103,10 +104,68 @@ def _history_tables(warehouse: Warehouse, as_of: datetime, history_days: int) ->
     )
 
 
-def read_seen(warehouse: Warehouse, as_of: datetime) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items, by number, of all that the users of `user_node` have streamed before `as_of`."""
-    seen = warehouse.select("history/seen_item", as_of=as_of)
-    return seen["user_index"].to_numpy(), seen["node"].to_numpy()
+@dataclass(frozen=True)
+class AskedTables:
+    """What a request reads of its users."""
+
+    history: HistoryTables
+    """Without `n_before`."""
+    seen_user: np.ndarray
+    """(s,) user_index, and"""
+    seen_node: np.ndarray
+    """(s,) item of all that was ever streamed; pairs may repeat."""
+
+
+def number_items(warehouse: Warehouse, item_id: pa.Array) -> None:
+    """Make `item_node`: items numbered by their place in `item_id`."""
+    node = pa.array(np.arange(len(item_id), dtype=np.int32))
+    warehouse.register("given_item_node", pa.table({"node": node, "item_id": item_id}))
+    warehouse.execute("CREATE OR REPLACE TEMP TABLE item_node AS SELECT node, item_id FROM given_item_node")
+    warehouse.connection.unregister("given_item_node")
+
+
+def read_asked(
+    warehouse: Warehouse,
+    user_ids: pa.Array,
+    as_of: datetime,
+    history_days: int,
+    events: pa.Table | None = None,
+) -> AskedTables:
+    """Histories of the given users alone, in one pass over the events; `item_node` must have been made.
+
+    Args:
+        events: what stands in for `interaction_event`.
+    """
+    user_index = pa.array(np.arange(len(user_ids), dtype=np.int32))
+    warehouse.register("user_node", pa.table({"user_index": user_index, "user_id": user_ids}))
+    if events is not None:
+        warehouse.connection.register("interaction_event", events)
+    try:
+        event = warehouse.select("history/asked_event", as_of=as_of)
+    finally:
+        if events is not None:
+            warehouse.connection.unregister("interaction_event")
+    start = pa.scalar(as_of - timedelta(days=history_days), pa.timestamp("us"))
+    streamed = event.filter(pc.equal(event["signal"], 0))
+    history = HistoryTables(
+        as_of=as_of,
+        user_node=pa.table({"user_index": user_index, "user_id": user_ids}),
+        user_event=event.filter(pc.greater_equal(event["event_ts"], start)),
+        user_feature=warehouse.select("history/user_feature"),
+        history_days=history_days,
+    )
+    return AskedTables(history, streamed["user_index"].to_numpy(), streamed["node"].to_numpy())
+
+
+def read_recent_streams(warehouse: Warehouse, as_of: datetime, days: int) -> pa.Table:
+    """`recent_stream` of the last days before `as_of`; further back while nobody streamed. Needs `item_node`."""
+    first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
+    while True:
+        start = as_of - timedelta(days=days)
+        recent = warehouse.select("history/recent_stream", start=start, as_of=as_of)
+        if recent.num_rows or first is None or start < first:
+            return recent
+        days *= 2
 
 
 def read_withdrawn(warehouse: Warehouse, as_of: datetime) -> np.ndarray:

@@ -10,7 +10,14 @@ from gfm_store import progress
 from gfm_store.config import TwoTowerConfig
 from gfm_store.warehouse.catalogue import statement
 from gfm_store.warehouse.connection import open_warehouse
-from gfm_store.warehouse.history import read_histories, read_seen, read_training, read_withdrawn
+from gfm_store.warehouse.history import (
+    number_items,
+    read_asked,
+    read_histories,
+    read_recent_streams,
+    read_training,
+    read_withdrawn,
+)
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -102,11 +109,10 @@ def test_days_are_whole_spans_that_end_just_before_the_moment(tmp_path, as_of, o
     assert rows(tmp_path, "history/item_day", as_of=as_of) == [(0, expected, 1)]
 
 
-def test_seen_is_what_was_streamed(tmp_path):
+def test_streams_alone_make_user_items(tmp_path):
     events = [stream("u", "p1", 400), stream("u", "p1", 3), stream("v", "p2", 2), stream("v", "p1", 0)]
     events += [("u", "p2", "follow", ago(1)), ("u", "p2", "skip", ago(1))]
     make_warehouse(tmp_path, catalogue("p1", "p2"), events)
-    assert rows(tmp_path, "history/seen_item") == [(0, 0), (1, 1)]
     assert rows(tmp_path, "history/user_item") == [(0, 0, ago(3)), (1, 1, ago(2))]
 
 
@@ -127,14 +133,46 @@ def test_withdrawn_items_are_those_withdrawn_by_the_moment(tmp_path):
     assert rows(tmp_path, "history/withdrawn_item") == [(1,)]
 
 
-def test_seen_and_withdrawn_come_as_arrays(tmp_path):
+def test_a_request_reads_its_users_in_one_pass(tmp_path):
     items = catalogue("p1") + catalogue("p2", withdrawn_at=ago(1))
-    make_warehouse(tmp_path, items, [stream("u", "p1", 1), stream("v", "p2", 2)])
+    events = [
+        stream("u", "p1", 1),
+        stream("v", "p2", 200),
+        ("v", "p1", "skip", ago(1)),
+        stream("v", "p1", -1),
+    ]
+    make_warehouse(tmp_path, items, events, [{"user_id": "v", "country": "SE"}])
     with open_warehouse(tmp_path) as warehouse:
-        read_histories(warehouse, pa.array(["v", "stranger"]), pa.array(["p1", "p2"]), AS_OF, 90)
-        user, node = read_seen(warehouse, AS_OF)
-        assert (user.tolist(), node.tolist()) == ([0], [1])
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        asked = read_asked(warehouse, pa.array(["v", "stranger", "v"]), AS_OF, 90)
+        assert (asked.seen_user.tolist(), asked.seen_node.tolist()) == ([0, 2], [1, 1])
+        assert [tuple(row.values()) for row in asked.history.user_event.to_pylist()] == [
+            (0, 0, 2, ago(1)),
+            (2, 0, 2, ago(1)),
+        ]
+        assert asked.history.user_feature["country"].to_pylist() == ["SE", None, "SE"]
         assert read_withdrawn(warehouse, AS_OF).tolist() == [1]
+
+
+def test_events_of_a_request_stand_in_for_the_warehouse_s(tmp_path):
+    make_warehouse(tmp_path, catalogue("p1", "p2"), [stream("", "p1", 1)])
+    own = pa.table({"user_id": [""], "item_id": ["p2"], "event_type": ["stream"], "event_ts": [ago(1)]})
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        for events, node in ((own, 1), (None, 0)):
+            asked = read_asked(warehouse, pa.array([""]), AS_OF, 90, events)
+            assert asked.history.user_event["node"].to_pylist() == [node]
+
+
+def test_recent_streams_by_country_reach_further_back_where_there_are_none(tmp_path):
+    events = [stream("u", "p1", 3), stream("u", "p1", 4), stream("v", "p1", 5), stream("v", "p2", 40)]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events, [{"user_id": "u", "country": "SE"}])
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        lately = read_recent_streams(warehouse, AS_OF, 14)
+        assert {tuple(row.values()) for row in lately.to_pylist()} == {(0, "SE", 2), (0, None, 1)}
+        before = read_recent_streams(warehouse, ago(30), 7)
+        assert [tuple(row.values()) for row in before.to_pylist()] == [(1, None, 1)]
 
 
 def test_histories_of_given_users_follow_the_given_order(tmp_path):

@@ -1,0 +1,131 @@
+"""What a request stands on: one state of the warehouse and one published version, and what both say of users."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gfm_store.config import Config
+from gfm_store.serving.popular import Popularity
+from gfm_store.serving.published import PublishedVersion
+from gfm_store.warehouse.connection import Warehouse, newest_event
+from gfm_store.warehouse.history import (
+    HistoryTables,
+    number_items,
+    read_asked,
+    read_recent_streams,
+    read_withdrawn,
+)
+
+
+@dataclass(frozen=True)
+class AskedUsers:
+    """U users of a request as the model sees them."""
+
+    user_id: pa.Array
+    """(U,), null for somebody without a name."""
+    moment: datetime
+    history: HistoryTables
+    vector: np.ndarray
+    """(U, dim) float32."""
+    has_history: np.ndarray
+    """(U,) bool."""
+    country: np.ndarray
+    """(U,) text, or None where it is not known."""
+    seen: tuple[np.ndarray, np.ndarray]
+    """User positions and rows of `retrieval`, of all that they have streamed."""
+
+
+class Session:
+    """Reads users against one version. What depends on the moment alone is kept for the next request."""
+
+    def __init__(self, warehouse: Warehouse, bound: PublishedVersion, config: Config) -> None:
+        self.warehouse, self.bound, self._config = warehouse, bound, config
+        self.number_items()
+        self._offered: dict[datetime, np.ndarray] = {}
+        self._popularity: dict[datetime, Popularity] = {}
+
+    def number_items(self) -> None:
+        """Let the connection know items by this version's nodes."""
+        number_items(self.warehouse, self.bound.item_id)
+
+    @cached_property
+    def now(self) -> datetime:
+        """Just after the newest event."""
+        return newest_event(self.warehouse)
+
+    def users(self, user_ids: pa.Array, moment: datetime) -> AskedUsers:
+        """Users of the warehouse, with their histories before a moment."""
+        return self._asked(user_ids, moment, None)
+
+    def somebody(self, events: pa.Table, moment: datetime) -> AskedUsers:
+        """One user without a name, with the events of a request alone (user_id "")."""
+        return self._asked(pa.array([""]), moment, events)
+
+    def vectors(self, history: HistoryTables) -> tuple[np.ndarray, np.ndarray]:
+        """(U, dim) float32 vectors, and (U,) bool: who has a history."""
+        bound = self.bound
+        blocks = list(bound.model.user_vectors(history, history.as_of, bound.item_vector, bound.item_type))
+        if not blocks:
+            return np.zeros((0, bound.model.dim), dtype=np.float32), np.zeros(0, dtype=bool)
+        return np.concatenate([block for block, _ in blocks]), np.concatenate([known for _, known in blocks])
+
+    def offered(self, moment: datetime) -> np.ndarray:
+        """(n,) bool: rows of `retrieval` that are not withdrawn."""
+        if moment not in self._offered:
+            withdrawn = self.bound.row_of_node[read_withdrawn(self.warehouse, moment)]
+            offered = np.ones(self.bound.retrieval.num_rows, dtype=bool)
+            offered[withdrawn[withdrawn >= 0]] = False
+            self._offered = {moment: offered}
+        return self._offered[moment]
+
+    def popularity(self, moment: datetime) -> Popularity:
+        """What users without a history are shown."""
+        if moment not in self._popularity:
+            recent = read_recent_streams(self.warehouse, moment, self._config.serving.popular_days)
+            self._popularity = {moment: Popularity(self.bound, recent, moment)}
+        return self._popularity[moment]
+
+    @property
+    def has_markets(self) -> bool:
+        """Whether any item is offered in some countries only."""
+        return self._markets is not None
+
+    def in_market(self, country: str | None) -> np.ndarray | None:
+        """(n,) bool: rows that may be offered in a country, or None for all; what is unknown forbids nothing."""
+        offers = self._markets
+        if country is None or offers is None:
+            return None
+        codes, row, market = offers
+        code = codes.get(country, -1)
+        allowed = np.ones(self.bound.retrieval.num_rows, dtype=bool)
+        allowed[row] = False
+        allowed[row[market == code]] = True
+        return allowed
+
+    @cached_property
+    def _markets(self) -> tuple[dict[str, int], np.ndarray, np.ndarray] | None:
+        """Codes of countries, and rows and codes of all offers of items with markets; None without any."""
+        markets = self.bound.attribute["markets"].combine_chunks()
+        row = pc.list_parent_indices(markets).to_numpy(zero_copy_only=False)
+        if not len(row):
+            return None
+        coded = pc.list_flatten(markets).dictionary_encode()
+        codes = {name: code for code, name in enumerate(coded.dictionary.to_pylist())}
+        return codes, row, pc.fill_null(coded.indices, -2).to_numpy(zero_copy_only=False)
+
+    def _asked(self, user_ids: pa.Array, moment: datetime, events: pa.Table | None) -> AskedUsers:
+        tables = read_asked(self.warehouse, user_ids, moment, self.bound.model.history_days, events)
+        vector, has_history = self.vectors(tables.history)
+        feature = tables.history.user_feature
+        country = np.array(
+            feature["country"].to_pylist() if "country" in feature.column_names else [None] * len(user_ids),
+            dtype=object,
+        )
+        row = self.bound.row_of_node[tables.seen_node]
+        seen = tables.seen_user[row >= 0].astype(np.int64), row[row >= 0]
+        named = user_ids if events is None else pa.nulls(len(user_ids), pa.string())
+        return AskedUsers(named, moment, tables.history, vector, has_history, country, seen)
