@@ -188,6 +188,10 @@ class ServingConfig(_Settings):
     """Published versions that stay readable, the newest included."""
     popular_days: int = Field(14, ge=1)
     """`popularity` counts the streams of the last days before `as_of`; doubled while no item has any."""
+    index_rows: int = Field(50_000, ge=1)
+    """From so many items on a request reads the nearest lists of an index; below, exact search is as fast."""
+    index_recall: float = Field(0.98, ge=0, le=1)
+    """Recall@10 against exact search that an index must reach under every filter it is measured with."""
 
 
 class SqlConfig(_Settings):

@@ -180,6 +180,8 @@ VERSION = pa.schema(
         ("n_items", pa.int64()),
         ("n_users", pa.int64()),
         ("n_pairs", pa.int64()),
+        ("index_kind", pa.string()),
+        ("index_recall", pa.float64()),
         ("validation_ndcg", pa.float64()),
         ("is_published", pa.bool_()),
     ]

@@ -38,6 +38,8 @@ AsOfOption = Annotated[
 ]
 
 INTERRUPTED = 130
+WIDE = 200
+"""Columns of a table that goes into a pipe."""
 
 __all__ = [
     "AsOfOption",
@@ -122,7 +124,7 @@ def show_rows(rows: pa.Table) -> None:
         table.add_column(escape(field.name), justify="right" if number else "left", overflow="fold")
     for row in rows.to_pylist():
         table.add_row(*(escape(_shown(value)) for value in row.values()))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _shown(value: object) -> str:

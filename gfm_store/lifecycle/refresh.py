@@ -21,6 +21,7 @@ from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval, ch
 from gfm_store.lifecycle.identity import fingerprint
 from gfm_store.locks import exclusive
 from gfm_store.schema import item_embedding_schema, item_search_schema, retrieval_schema, user_vector_schema
+from gfm_store.serving.partition import choose_index
 from gfm_store.static_layer.fitting import fit_static, load_hgnn
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_arrow, to_numpy
@@ -195,6 +196,10 @@ def _refresh_dynamic(
     check_retrieval(item_search)
     check_user_vector(user_vector, retrieval)
     watch.lap("vectors")
+    partition, index = choose_index(
+        fit.item_vectors, to_numpy(user_vector["vector"]), config.serving, config.seed
+    )
+    watch.lap("index")
     record = DynamicRecord(
         version=version,
         static_version=static.version,
@@ -203,12 +208,15 @@ def _refresh_dynamic(
         n_items=retrieval.num_rows,
         n_users=user_vector.num_rows,
         n_pairs=tables.training_pair.num_rows,
+        index=index,
         validation_ndcg=max((epoch.validation_ndcg for epoch in fit.epochs), default=0.0),
         epochs=len(fit.epochs),
         seconds=watch.seconds,
     )
     with new_folder(root / "dynamic", version) as partial:
         fit.model.save(partial)
+        if partition is not None:
+            partition.save(partial)
         record.write(partial)
     edges = read_table(static_folder(root, static.version), "co_interaction_edge")
     publish(

@@ -71,7 +71,7 @@ def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offe
     named = [place for place in ranks if ranks[place] >= now]
     if rank_without(named) <= now:  # so few did not bring it where it is; perhaps all together did
         ranks |= {place: rank(each[place], nodes[[place]]) for place in raising[MAX_REASONS:]}
-        named = raising
+        named = [place for place in raising if ranks[place] >= now]
     without_all = rank_without(named)
     if without_all <= now:
         named, without_all = [], now

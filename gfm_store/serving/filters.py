@@ -40,7 +40,7 @@ class ItemFilter:
             ("creator", self.creators, "creator"),
         ):
             if asked is not None:
-                allowed &= _has_one_of(bound.attribute[name].combine_chunks(), texts(asked, what), what)
+                allowed &= _has_one_of(bound.attribute[name], texts(asked, what), what)
         if self.published_after is not None:
             after = as_moment(self.published_after, "published_after")
             newer = pc.greater(bound.attribute["published_at"], pa.scalar(after, pa.timestamp("us")))

@@ -11,6 +11,7 @@ from gfm_store.errors import UsageError
 from gfm_store.schema import RECOMMENDATION
 from gfm_store.serving.diversity import marginal_relevance, within_cap
 from gfm_store.serving.filters import ItemFilter
+from gfm_store.serving.partition import PartitionIndex
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.ranking import Ranked, top_k
 from gfm_store.serving.session import AskedUsers, Session
@@ -67,8 +68,8 @@ def recommend(session: Session, users: AskedUsers, wish: Wish) -> pa.Table:
         [
             users.user_id.take(pa.array(user)),
             pa.array(place + 1),
-            bound.retrieval["item_id"].combine_chunks().take(row),
-            bound.retrieval["item_type"].combine_chunks().take(row),
+            bound.retrieval["item_id"].take(row),
+            bound.retrieval["item_type"].take(row),
             pa.array(ranked.score[user, place].astype(np.float64)),
             sources.take(pa.array(user)),
             pa.array([bound.record.version]).take(pa.array(np.zeros(len(user), dtype=np.int64))),
@@ -103,6 +104,8 @@ class _Group:
     """(u, d) and"""
     item_side: np.ndarray
     """(n, d), whose dot product is the score."""
+    index: PartitionIndex | None
+    """Over the items, for one user alone."""
 
 
 def _groups(session: Session, users: AskedUsers) -> Iterator[_Group]:
@@ -114,12 +117,13 @@ def _groups(session: Session, users: AskedUsers) -> Iterator[_Group]:
             country = np.full(len(user), None, dtype=object)
         for one in dict.fromkeys(country.tolist()):
             mine = user[country == one]
+            index = session.bound.index if has_history else None
             if has_history:
                 sides = users.vector[mine], session.bound.retrieval_vector
             else:
                 popular = session.popularity(users.moment).scores(one)
                 sides = np.ones((len(mine), 1), dtype=np.float32), popular[:, None]
-            yield _Group(mine, session.in_market(one), *sides)
+            yield _Group(mine, session.in_market(one), *sides, index)
 
 
 def _of(
@@ -141,6 +145,8 @@ def _rank(
     wish: Wish,
 ) -> Ranked:
     if wish.max_per_creator is None and not wish.diversity:
+        if group.index is not None and len(group.user) == 1:
+            return _one(group.index, group.user_side[0], k, seen[1], allowed)
         return top_k(group.user_side, group.item_side, k, seen, allowed)
     row = np.full((len(group.user), k), -1, dtype=np.int64)
     score = np.full((len(group.user), k), -np.inf, dtype=np.float32)
@@ -149,6 +155,17 @@ def _rank(
         mine = _of(seen, some, len(group.user))
         part = _reordered(bound, group.user_side[some], group.item_side, k, mine, allowed, wish)
         row[some], score[some] = part.row, part.score
+    return Ranked(row, score)
+
+
+def _one(index: PartitionIndex, vector: np.ndarray, k: int, seen: np.ndarray, allowed: np.ndarray) -> Ranked:
+    """The list of one user, who need not wait for all items."""
+    allowed = allowed.copy()
+    allowed[seen] = False
+    found, scores = index.search(vector, k, allowed)
+    row = np.full((1, k), -1, dtype=np.int64)
+    score = np.full((1, k), -np.inf, dtype=np.float32)
+    row[0, : len(found)], score[0, : len(found)] = found, scores
     return Ranked(row, score)
 
 

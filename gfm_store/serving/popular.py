@@ -33,13 +33,13 @@ class Popularity:
         self._countries: list[str] = country.dictionary.to_pylist()
         self._country = pc.fill_null(country.indices, -1).to_numpy(zero_copy_only=False)
         attribute = bound.attribute
-        language = attribute["language"].combine_chunks()
+        language = attribute["language"]
         self._num_languages = len(language.dictionary) + 1
         self._language = pc.fill_null(language.indices, self._num_languages - 1).to_numpy(
             zero_copy_only=False
         )
         self._anywhere = self._count(np.ones(len(self._row), dtype=bool))
-        self._fresh = _freshness(attribute["published_at"].combine_chunks(), moment)
+        self._fresh = _freshness(attribute["published_at"], moment)
 
     def scores(self, country: str | None) -> np.ndarray:
         """(n,) float32; for an unknown country, streams anywhere."""

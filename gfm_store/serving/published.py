@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.dynamic_layer.similarity import as_query, similarity_vectors
 from gfm_store.errors import UsageError
-from gfm_store.vectors.arrow import to_numpy
+from gfm_store.serving.partition import Partition, PartitionIndex
+from gfm_store.vectors.arrow import one_batch, to_numpy
 from gfm_store.vectors.publication import open_table
 from gfm_store.vectors.static_version import static_folder
 from gfm_store.vectors.tables import VersionTables
@@ -32,10 +33,14 @@ class PublishedVersion:
     """(N, dim) float32, HGNN vectors by node."""
     item_type: np.ndarray
     """(N,) int64, type indices of the model by node."""
-    retrieval: pa.Table
-    """n rows: item_id, item_type, popularity."""
+    retrieval: pa.RecordBatch
+    """n rows: item_id, item_type, popularity; by list where there is an index."""
     retrieval_vector: np.ndarray
     """(n, model.dim) float32."""
+    order: np.ndarray
+    """(n,) int64: where each row lies in the published table."""
+    index: PartitionIndex | None
+    """Over the rows; None for exact search."""
     row_of_node: np.ndarray
     """(N,) int64: row of `retrieval`, or -1."""
 
@@ -55,9 +60,15 @@ class PublishedVersion:
         model_folder = root / "dynamic" / version
         record = DynamicRecord.read(model_folder)
         model = DynamicModel.load(model_folder)
+        partition = Partition.load(model_folder)
+        order = np.arange(retrieval.num_rows) if partition is None else partition.order
+        vectors = to_numpy(retrieval["vector"])
+        retrieval = one_batch(retrieval.drop_columns("vector").take(pa.array(order)))
+        if partition is not None:
+            vectors = vectors[order]
         item_id = embedded["item_id"].combine_chunks()
         type_index = pc.index_in(embedded["item_type"], pa.array(model.item_types, pa.string()))
-        row = pc.index_in(item_id, retrieval["item_id"].combine_chunks())
+        row = pc.index_in(item_id, retrieval["item_id"])
         return cls(
             VersionTables(root, folder, version),
             record,
@@ -65,8 +76,10 @@ class PublishedVersion:
             item_id,
             to_numpy(embedded["vector"]),
             pc.fill_null(type_index, len(model.item_types)).to_numpy().astype(np.int64),
-            retrieval.drop_columns("vector").combine_chunks(),
-            to_numpy(retrieval["vector"]),
+            retrieval,
+            vectors,
+            order,
+            None if partition is None else PartitionIndex(partition, vectors, record.index.probes),
             pc.fill_null(row, -1).to_numpy(zero_copy_only=False).astype(np.int64),
         )
 
@@ -83,8 +96,9 @@ class PublishedVersion:
 
     @cached_property
     def search_vector(self) -> np.ndarray:
-        """(n, dim) float32: the vectors of `item_search`, whose rows are those of `retrieval`."""
-        return to_numpy(self.tables.open("item_search").to_table(columns=["vector"])["vector"])
+        """(n, dim) float32: the vectors of `item_search`, whose rows are published in the order of `retrieval`."""
+        vectors = to_numpy(self.tables.open("item_search").to_table(columns=["vector"])["vector"])
+        return vectors if self.index is None else vectors[self.order]
 
     def similarity_queries(self, nodes: np.ndarray) -> np.ndarray:
         """(len, dim) float32: what finds items like those of `nodes`, which need not be available."""
@@ -93,7 +107,7 @@ class PublishedVersion:
         return as_query(similarity_vectors(to_numpy(text["text_vector"]), behaviour))
 
     @cached_property
-    def attribute(self) -> pa.Table:
+    def attribute(self) -> pa.RecordBatch:
         """n rows, as `retrieval`: title, published_at, markets; item_type, language and creator dictionary-encoded."""
         names = ["item_type", "language", "creator", "title", "published_at", "markets"]
         table = self.tables.open("item_embedding").to_table(columns=names).take(pa.array(self.node_of_row))
@@ -101,12 +115,12 @@ class PublishedVersion:
             column.dictionary_encode() if name in names[:3] else column
             for name, column in zip(names, table.columns, strict=True)
         ]
-        return pa.table(coded, names=names).combine_chunks()
+        return one_batch(pa.table(coded, names=names))
 
     @cached_property
     def creator_code(self) -> np.ndarray:
         """(n,) int64 for the rows of `retrieval`; -1 where the creator is not known."""
-        codes = self.attribute["creator"].combine_chunks().indices
+        codes = self.attribute["creator"].indices
         return pc.fill_null(codes, -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
     @cached_property

@@ -58,9 +58,9 @@ def search(session: Session, query: str, k: int, wanted: ItemFilter, user: Asked
     return pa.table(
         [
             pa.array(np.arange(1, len(rows) + 1)),
-            bound.retrieval["item_id"].combine_chunks().take(row),
-            bound.retrieval["item_type"].combine_chunks().take(row),
-            bound.attribute["title"].combine_chunks().take(row),
+            bound.retrieval["item_id"].take(row),
+            bound.retrieval["item_type"].take(row),
+            bound.attribute["title"].take(row),
             pa.array(ranked.score[0][: len(rows)].astype(np.float64)),
             pa.array([bound.record.version] * len(rows), pa.string()),
         ],

@@ -9,16 +9,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store.config import Config
+from gfm_store.schema import SKIP_SIGNAL, STRONG_SIGNALS, WEAK_SIGNALS
 from gfm_store.serving.popular import Popularity
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.warehouse.connection import Warehouse, newest_event
 from gfm_store.warehouse.history import (
+    AskedTables,
     HistoryTables,
+    given_history,
     number_items,
     read_asked,
     read_recent_streams,
     read_withdrawn,
+    sort_histories,
 )
+
+SIGNALS = dict.fromkeys(STRONG_SIGNALS, 0) | dict.fromkeys(WEAK_SIGNALS, 1) | {SKIP_SIGNAL: 2}
+REQUESTS_BEFORE_SORTING = 30
+"""Sorting all events by user costs about as much as so many requests that pass over all of them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Session:
     def __init__(self, warehouse: Warehouse, bound: PublishedVersion, config: Config) -> None:
         self.warehouse, self.bound, self._config = warehouse, bound, config
         self.number_items()
+        self._requests = 0
         self._offered: dict[datetime, np.ndarray] = {}
         self._popularity: dict[datetime, Popularity] = {}
 
@@ -59,11 +68,20 @@ class Session:
 
     def users(self, user_ids: pa.Array, moment: datetime) -> AskedUsers:
         """Users of the warehouse, with their histories before a moment."""
-        return self._asked(user_ids, moment, None)
+        self._requests += 1
+        if self._requests == REQUESTS_BEFORE_SORTING:
+            sort_histories(self.warehouse)
+        tables = read_asked(self.warehouse, user_ids, moment, self.bound.model.history_days)
+        return self._asked(user_ids, tables)
 
-    def somebody(self, events: pa.Table, moment: datetime) -> AskedUsers:
-        """One user without a name, with the events of a request alone (user_id "")."""
-        return self._asked(pa.array([""]), moment, events)
+    def somebody(
+        self, node: np.ndarray, event_type: list[str], event_ts: pa.Array, moment: datetime
+    ) -> AskedUsers:
+        """One user without a name, with the events of a request alone, (E,) each."""
+        signal = np.array([SIGNALS[kind] for kind in event_type], dtype=np.int8)
+        days = self.bound.model.history_days
+        tables = given_history(self.warehouse, node, signal, event_ts, moment, days)
+        return self._asked(pa.nulls(1, pa.string()), tables)
 
     def vectors(self, history: HistoryTables) -> tuple[np.ndarray, np.ndarray]:
         """(U, dim) float32 vectors, and (U,) bool: who has a history."""
@@ -109,7 +127,7 @@ class Session:
     @cached_property
     def _markets(self) -> tuple[dict[str, int], np.ndarray, np.ndarray] | None:
         """Codes of countries, and rows and codes of all offers of items with markets; None without any."""
-        markets = self.bound.attribute["markets"].combine_chunks()
+        markets = self.bound.attribute["markets"]
         row = pc.list_parent_indices(markets).to_numpy(zero_copy_only=False)
         if not len(row):
             return None
@@ -117,8 +135,7 @@ class Session:
         codes = {name: code for code, name in enumerate(coded.dictionary.to_pylist())}
         return codes, row, pc.fill_null(coded.indices, -2).to_numpy(zero_copy_only=False)
 
-    def _asked(self, user_ids: pa.Array, moment: datetime, events: pa.Table | None) -> AskedUsers:
-        tables = read_asked(self.warehouse, user_ids, moment, self.bound.model.history_days, events)
+    def _asked(self, user_ids: pa.Array, tables: AskedTables) -> AskedUsers:
         vector, has_history = self.vectors(tables.history)
         feature = tables.history.user_feature
         country = np.array(
@@ -127,5 +144,4 @@ class Session:
         )
         row = self.bound.row_of_node[tables.seen_node]
         seen = tables.seen_user[row >= 0].astype(np.int64), row[row >= 0]
-        named = user_ids if events is None else pa.nulls(len(user_ids), pa.string())
-        return AskedUsers(named, moment, tables.history, vector, has_history, country, seen)
+        return AskedUsers(user_ids, tables.history.as_of, tables.history, vector, has_history, country, seen)

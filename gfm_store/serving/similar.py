@@ -29,8 +29,8 @@ def similar_items(session: Session, item_ids: list[str], k: int, wanted: ItemFil
         [
             pa.array(item_ids, pa.string()).take(pa.array(query)),
             pa.array(place + 1),
-            bound.retrieval["item_id"].combine_chunks().take(row),
-            bound.retrieval["item_type"].combine_chunks().take(row),
+            bound.retrieval["item_id"].take(row),
+            bound.retrieval["item_type"].take(row),
             pa.array(ranked.score[query, place].astype(np.float64)),
             pa.array([bound.record.version]).take(pa.array(np.zeros(len(query), dtype=np.int64))),
         ],

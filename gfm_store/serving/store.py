@@ -19,7 +19,7 @@ from gfm_store.serving import explain, lists, search, similar
 from gfm_store.serving.filters import ItemFilter, Moment, Texts, as_moment, texts
 from gfm_store.serving.lists import Wish
 from gfm_store.serving.published import PublishedVersion
-from gfm_store.serving.session import Session
+from gfm_store.serving.session import AskedUsers, Session
 from gfm_store.vectors.publication import kept_versions, published_folder
 from gfm_store.vectors.version import DynamicRecord
 from gfm_store.warehouse.analysis import run_select
@@ -113,8 +113,7 @@ class Store:
         wish.check()
         with self._current(as_of) as session:
             if history is not None:
-                events, after = _as_events(history, session.bound)
-                return lists.recommend(session, session.somebody(events, as_of or after), wish)
+                return lists.recommend(session, _somebody(session, history, as_of), wish)
             ids = _as_ids(users)
             blocks = [
                 lists.recommend(
@@ -302,23 +301,16 @@ def _as_ids(users: Texts | pa.Array | None) -> pa.Array:
     return users if isinstance(users, pa.Array) else pa.array(texts(users or [], "users"), pa.string())
 
 
-def _as_events(history: Sequence[HistoryEvent], bound: PublishedVersion) -> tuple[pa.Table, datetime]:
-    """A request's own events as an `interaction_event` of one nameless user, and the moment after them."""
+def _somebody(session: Session, history: Sequence[HistoryEvent], as_of: datetime | None) -> AskedUsers:
+    """The nameless user of a request's own events, by default just after them."""
     try:
         items, kinds, moments = zip(*history, strict=True) if history else ((), (), ())
     except (TypeError, ValueError):
         raise UsageError("history holds (item_id, event_type, moment) each.") from None
-    bound.known_nodes(texts(items, "history: an item id"))
+    node = session.bound.known_nodes(texts(items, "history: an item id"))
     if wrong := sorted(set(texts(kinds, "history: an event type")) - set(EVENT_TYPES)):
         raise UsageError(f"history holds unknown event types {wrong}; known: {', '.join(EVENT_TYPES)}.")
     at = [as_moment(ts, "history") for ts in moments]
-    events = pa.table(
-        {
-            "user_id": pa.array([""] * len(items), pa.string()),
-            "item_id": pa.array(items, pa.string()),
-            "event_type": pa.array(kinds, pa.string()),
-            "event_ts": pa.array(at, pa.timestamp("us")),
-        }
-    )
-    newest = max(at, default=bound.record.as_of) + timedelta(microseconds=1)
-    return events, max(newest, bound.record.as_of)
+    built = session.bound.record.as_of
+    after = max(max(at, default=built) + timedelta(microseconds=1), built)
+    return session.somebody(node, list(kinds), pa.array(at, pa.timestamp("us")), as_of or after)

@@ -42,5 +42,10 @@ class VersionTables:
     def _records(self) -> Iterator[dict[str, object]]:
         published = DynamicRecord.read(self.folder).version
         for name in kept_versions(self.folder):
-            record = DynamicRecord.read(self.root / "dynamic" / name).model_dump()
-            yield record | {"embedding_version": name, "is_published": name == published}
+            record = DynamicRecord.read(self.root / "dynamic" / name)
+            yield record.model_dump() | {
+                "embedding_version": name,
+                "is_published": name == published,
+                "index_kind": record.index.kind,
+                "index_recall": min(record.index.recall.values()),
+            }

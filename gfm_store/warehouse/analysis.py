@@ -125,7 +125,8 @@ def _explained(config: SqlConfig) -> Iterator[None]:
             "or raise sql.memory_limit in gfm.toml."
         ) from None
     except duckdb.Error as error:
-        raise UsageError(f"sql: {' '.join(str(error).split())}") from None
+        message = str(error).partition("Stack Trace")[0]
+        raise UsageError(f"sql: {' '.join(message.split())}") from None
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from gfm_store import progress
 from gfm_store.config import TwoTowerConfig
+from gfm_store.warehouse.catalogue import statement
 from gfm_store.warehouse.connection import Warehouse
 
 MIN_HISTORY_EVENTS = 5
@@ -117,39 +118,69 @@ class AskedTables:
 
 
 def number_items(warehouse: Warehouse, item_id: pa.Array) -> None:
-    """Make `item_node`: items numbered by their place in `item_id`."""
+    """Make `item_node`, items numbered by their place in `item_id`, and `known_history` above it, unsorted."""
     node = pa.array(np.arange(len(item_id), dtype=np.int32))
+    warehouse.execute("DROP VIEW IF EXISTS known_history")
     warehouse.register("given_item_node", pa.table({"node": node, "item_id": item_id}))
     warehouse.execute("CREATE OR REPLACE TEMP TABLE item_node AS SELECT node, item_id FROM given_item_node")
     warehouse.connection.unregister("given_item_node")
+    warehouse.execute(f"CREATE TEMP VIEW known_history AS\n{statement('history/known_history').text}")
 
 
-def read_asked(
+def sort_histories(warehouse: Warehouse) -> None:
+    """Keep `known_history` by user, so that reading one user is no pass over all events."""
+    warehouse.execute(
+        "CREATE OR REPLACE TEMP TABLE sorted_history AS SELECT * FROM known_history ORDER BY user_id"
+    )
+    warehouse.execute("CREATE OR REPLACE TEMP VIEW known_history AS SELECT * FROM sorted_history")
+
+
+def read_asked(warehouse: Warehouse, user_ids: pa.Array, as_of: datetime, history_days: int) -> AskedTables:
+    """Histories of the given users alone, in one pass; `number_items` comes first."""
+    user_node = _number_users(warehouse, user_ids)
+    return _asked(
+        warehouse, user_node, warehouse.select("history/asked_event", as_of=as_of), as_of, history_days
+    )
+
+
+def given_history(
     warehouse: Warehouse,
-    user_ids: pa.Array,
+    node: np.ndarray,
+    signal: np.ndarray,
+    event_ts: pa.Array,
     as_of: datetime,
     history_days: int,
-    events: pa.Table | None = None,
 ) -> AskedTables:
-    """Histories of the given users alone, in one pass over the events; `item_node` must have been made.
+    """The same for one user without a name, of whom these events are known, (E,) each."""
+    user_node = _number_users(warehouse, pa.array([""]))
+    event = pa.table(
+        {
+            "user_index": pa.array(np.zeros(len(node), dtype=np.int32)),
+            "node": pa.array(node.astype(np.int32)),
+            "signal": pa.array(signal.astype(np.int8)),
+            "event_ts": event_ts,
+        }
+    )
+    event = event.filter(pc.less(event["event_ts"], pa.scalar(as_of, pa.timestamp("us"))))
+    event = event.sort_by([(name, "ascending") for name in ("event_ts", "node", "signal")])
+    return _asked(warehouse, user_node, event, as_of, history_days)
 
-    Args:
-        events: what stands in for `interaction_event`.
-    """
+
+def _number_users(warehouse: Warehouse, user_ids: pa.Array) -> pa.Table:
     user_index = pa.array(np.arange(len(user_ids), dtype=np.int32))
-    warehouse.register("user_node", pa.table({"user_index": user_index, "user_id": user_ids}))
-    if events is not None:
-        warehouse.connection.register("interaction_event", events)
-    try:
-        event = warehouse.select("history/asked_event", as_of=as_of)
-    finally:
-        if events is not None:
-            warehouse.connection.unregister("interaction_event")
+    user_node = pa.table({"user_index": user_index, "user_id": user_ids})
+    warehouse.register("user_node", user_node)
+    return user_node
+
+
+def _asked(
+    warehouse: Warehouse, user_node: pa.Table, event: pa.Table, as_of: datetime, history_days: int
+) -> AskedTables:
     start = pa.scalar(as_of - timedelta(days=history_days), pa.timestamp("us"))
     streamed = event.filter(pc.equal(event["signal"], 0))
     history = HistoryTables(
         as_of=as_of,
-        user_node=pa.table({"user_index": user_index, "user_id": user_ids}),
+        user_node=user_node,
         user_event=event.filter(pc.greater_equal(event["event_ts"], start)),
         user_feature=warehouse.select("history/user_feature"),
         history_days=history_days,

@@ -145,6 +145,20 @@ def test_newest_events_count_at_once(world):
         assert item not in after["item_id"].to_pylist()
 
 
+def test_a_skip_after_the_refresh_pushes_down_what_it_touches(world, store, active):
+    users, _ = active
+    before = {user: store.recommend(user, k=150)["item_id"].to_pylist() for user in users}
+    moment = datetime(2026, 9, 29, 23, 59)
+    insert_events(
+        world,
+        *[(user, before[user][place], "skip", moment) for user, place in zip(users, (3, 8), strict=True)],
+    )
+    with gfm_store.open(world) as changed:
+        for user, place in zip(users, (3, 8), strict=True):
+            after = changed.recommend(user, k=150)["item_id"].to_pylist()
+            assert after.index(before[user][place]) > place
+
+
 def test_withdrawn_items_never_appear(world):
     with gfm_store.open(world) as store:
         first = store.recommend("nobody", k=1)["item_id"][0].as_py()

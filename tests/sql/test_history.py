@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from worlds import AS_OF, Recorder, add_events, ago, catalogue, make_warehouse, stream
@@ -11,12 +12,14 @@ from gfm_store.config import TwoTowerConfig
 from gfm_store.warehouse.catalogue import statement
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.history import (
+    given_history,
     number_items,
     read_asked,
     read_histories,
     read_recent_streams,
     read_training,
     read_withdrawn,
+    sort_histories,
 )
 
 MICROSECOND = timedelta(microseconds=1)
@@ -154,14 +157,36 @@ def test_a_request_reads_its_users_in_one_pass(tmp_path):
         assert read_withdrawn(warehouse, AS_OF).tolist() == [1]
 
 
-def test_events_of_a_request_stand_in_for_the_warehouse_s(tmp_path):
-    make_warehouse(tmp_path, catalogue("p1", "p2"), [stream("", "p1", 1)])
-    own = pa.table({"user_id": [""], "item_id": ["p2"], "event_type": ["stream"], "event_ts": [ago(1)]})
+def test_sorted_histories_read_the_same(tmp_path):
+    events = [stream(user, item, day) for user in "vuw" for day, item in enumerate(("p2", "p1"), 1)]
+    make_warehouse(tmp_path, catalogue("p1", "p2", "p3"), events)
     with open_warehouse(tmp_path) as warehouse:
         number_items(warehouse, pa.array(["p1", "p2"]))
-        for events, node in ((own, 1), (None, 0)):
-            asked = read_asked(warehouse, pa.array([""]), AS_OF, 90, events)
-            assert asked.history.user_event["node"].to_pylist() == [node]
+        plain = read_asked(warehouse, pa.array(["w", "v"]), AS_OF, 90).history.user_event
+        sort_histories(warehouse)
+        assert read_asked(warehouse, pa.array(["w", "v"]), AS_OF, 90).history.user_event.equals(plain)
+        number_items(warehouse, pa.array(["p2"]))
+        assert read_asked(warehouse, pa.array(["w"]), AS_OF, 90).seen_node.tolist() == [0]
+    assert plain["user_index"].to_pylist() == [0, 0, 1, 1]
+
+
+def test_given_events_are_read_as_those_of_the_warehouse(tmp_path):
+    events = [
+        stream("u", "p1", 2),
+        ("u", "p2", "skip", ago(3)),
+        stream("u", "p2", 100),
+        stream("u", "p1", -1),
+    ]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events)
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        moments = pa.array([ts for *_, ts in events], pa.timestamp("us"))
+        nodes, signals = np.array([0, 1, 1, 0]), np.array([0, 2, 0, 0])
+        given = given_history(warehouse, nodes, signals, moments, AS_OF, 90)
+        read = read_asked(warehouse, pa.array(["u"]), AS_OF, 90)
+    assert given.history.user_event.to_pylist() == read.history.user_event.to_pylist()
+    assert given.seen_node.tolist() == read.seen_node.tolist() == [1, 0]
+    assert given.history.user_feature.to_pylist() == read.history.user_feature.to_pylist()
 
 
 def test_recent_streams_by_country_reach_further_back_where_there_are_none(tmp_path):
