@@ -40,7 +40,7 @@ class ItemFilter:
             ("creator", self.creators, "creator"),
         ):
             if asked is not None:
-                allowed &= _has_one_of(bound.attribute[name], texts(asked, what), what)
+                allowed &= bound.rows_of(name, tuple(texts(asked, what)), what)
         if self.published_after is not None:
             after = as_moment(self.published_after, "published_after")
             newer = pc.greater(bound.attribute["published_at"], pa.scalar(after, pa.timestamp("us")))
@@ -50,21 +50,6 @@ class ItemFilter:
             rows = bound.row_of_node[excluded[excluded >= 0]]
             allowed[rows[rows >= 0]] = False
         return allowed
-
-
-def _has_one_of(column: pa.DictionaryArray, asked: list[str], what: str) -> np.ndarray:
-    """(n,) bool: which rows hold one of the values asked for."""
-    known = column.dictionary.to_pylist()
-    if unknown := sorted(set(asked) - set(known)):
-        shown = sorted(value for value in known if value is not None)
-        there = (
-            ", ".join(shown) if len(shown) <= 20 else f"{', '.join(shown[:10])} and {len(shown) - 10:,} more"
-        )
-        raise UsageError(f"unknown {what} {', '.join(map(repr, unknown[:5]))}; there are: {there or 'none'}.")
-    wanted = np.isin(np.array(known, dtype=object), asked)
-    code = pc.fill_null(column.indices, len(known)).to_numpy(zero_copy_only=False)
-    passes: np.ndarray = np.append(wanted, False)[code]
-    return passes
 
 
 def texts(values: Texts, what: str) -> list[str]:

@@ -19,6 +19,8 @@ from gfm_store.vectors.static_version import static_folder
 from gfm_store.vectors.tables import VersionTables
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
 
+KEPT_FILTERS = 64
+
 
 @dataclass(frozen=True)
 class PublishedVersion:
@@ -117,6 +119,22 @@ class PublishedVersion:
         ]
         return one_batch(pa.table(coded, names=names))
 
+    def rows_of(self, name: str, asked: tuple[str, ...], what: str) -> np.ndarray:
+        """(n,) bool: which rows hold one of the values asked for. The last few answers are kept.
+
+        Raises:
+            UsageError: no row holds one of them.
+        """
+        if (name, asked) not in self._rows_of:
+            if len(self._rows_of) >= KEPT_FILTERS:
+                self._rows_of.pop(next(iter(self._rows_of)))
+            self._rows_of[name, asked] = _has_one_of(self.attribute[name], asked, what)
+        return self._rows_of[name, asked]
+
+    @cached_property
+    def _rows_of(self) -> dict[tuple[str, tuple[str, ...]], np.ndarray]:
+        return {}
+
     @cached_property
     def creator_code(self) -> np.ndarray:
         """(n,) int64 for the rows of `retrieval`; -1 where the creator is not known."""
@@ -144,3 +162,17 @@ class PublishedVersion:
                 + (f" and {len(unknown) - 5} more." if len(unknown) > 5 else ".")
             )
         return nodes
+
+
+def _has_one_of(column: pa.DictionaryArray, asked: tuple[str, ...], what: str) -> np.ndarray:
+    known = column.dictionary.to_pylist()
+    if unknown := sorted(set(asked) - set(known)):
+        shown = sorted(value for value in known if value is not None)
+        there = (
+            ", ".join(shown) if len(shown) <= 20 else f"{', '.join(shown[:10])} and {len(shown) - 10:,} more"
+        )
+        raise UsageError(f"unknown {what} {', '.join(map(repr, unknown[:5]))}; there are: {there or 'none'}.")
+    wanted = np.isin(np.array(known, dtype=object), asked)
+    code = pc.fill_null(column.indices, len(known)).to_numpy(zero_copy_only=False)
+    passes: np.ndarray = np.append(wanted, False)[code]
+    return passes

@@ -137,10 +137,17 @@ def sort_histories(warehouse: Warehouse) -> None:
 
 def read_asked(warehouse: Warehouse, user_ids: pa.Array, as_of: datetime, history_days: int) -> AskedTables:
     """Histories of the given users alone, in one pass; `number_items` comes first."""
-    user_node = _number_users(warehouse, user_ids)
-    return _asked(
-        warehouse, user_node, warehouse.select("history/asked_event", as_of=as_of), as_of, history_days
-    )
+    user_index = pa.array(np.arange(len(user_ids), dtype=np.int32))
+    user_node = pa.table({"user_index": user_index, "user_id": user_ids})
+    if len(user_ids) == 1:
+        user = user_ids[0].as_py()
+        event = warehouse.select("history/one_history", user=user, as_of=as_of)
+        feature = warehouse.select("history/one_feature", user=user)
+    else:
+        warehouse.register("user_node", user_node)
+        event = warehouse.select("history/asked_event", as_of=as_of)
+        feature = warehouse.select("history/user_feature")
+    return _asked(user_node, event, feature, as_of, history_days)
 
 
 def given_history(
@@ -152,7 +159,6 @@ def given_history(
     history_days: int,
 ) -> AskedTables:
     """The same for one user without a name, of whom these events are known, (E,) each."""
-    user_node = _number_users(warehouse, pa.array([""]))
     event = pa.table(
         {
             "user_index": pa.array(np.zeros(len(node), dtype=np.int32)),
@@ -163,18 +169,13 @@ def given_history(
     )
     event = event.filter(pc.less(event["event_ts"], pa.scalar(as_of, pa.timestamp("us"))))
     event = event.sort_by([(name, "ascending") for name in ("event_ts", "node", "signal")])
-    return _asked(warehouse, user_node, event, as_of, history_days)
-
-
-def _number_users(warehouse: Warehouse, user_ids: pa.Array) -> pa.Table:
-    user_index = pa.array(np.arange(len(user_ids), dtype=np.int32))
-    user_node = pa.table({"user_index": user_index, "user_id": user_ids})
-    warehouse.register("user_node", user_node)
-    return user_node
+    user_node = pa.table({"user_index": pa.array([0], pa.int32()), "user_id": pa.array([""])})
+    feature = warehouse.select("history/one_feature", user="")
+    return _asked(user_node, event, feature, as_of, history_days)
 
 
 def _asked(
-    warehouse: Warehouse, user_node: pa.Table, event: pa.Table, as_of: datetime, history_days: int
+    user_node: pa.Table, event: pa.Table, feature: pa.Table, as_of: datetime, history_days: int
 ) -> AskedTables:
     start = pa.scalar(as_of - timedelta(days=history_days), pa.timestamp("us"))
     streamed = event.filter(pc.equal(event["signal"], 0))
@@ -182,7 +183,7 @@ def _asked(
         as_of=as_of,
         user_node=user_node,
         user_event=event.filter(pc.greater_equal(event["event_ts"], start)),
-        user_feature=warehouse.select("history/user_feature"),
+        user_feature=feature,
         history_days=history_days,
     )
     return AskedTables(history, streamed["user_index"].to_numpy(), streamed["node"].to_numpy())

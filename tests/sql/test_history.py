@@ -157,6 +157,27 @@ def test_a_request_reads_its_users_in_one_pass(tmp_path):
         assert read_withdrawn(warehouse, AS_OF).tolist() == [1]
 
 
+def test_one_user_is_read_as_among_several(tmp_path):
+    events = [
+        stream("v", "p1", 200),
+        ("v", "p2", "skip", ago(1)),
+        stream("u", "p1", 3),
+        ("v", "p1", "follow", ago(1)),
+    ]
+    make_warehouse(
+        tmp_path, catalogue("p1", "p2"), events, [{"user_id": "v", "country": "SE", "plan": "free"}]
+    )
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        for user in ("v", "stranger", "x' OR 1=1"):
+            one = read_asked(warehouse, pa.array([user]), AS_OF, 90)
+            several = read_asked(warehouse, pa.array([user, "u"]), AS_OF, 90)
+            events = several.history.user_event
+            assert one.history.user_event.equals(events.filter(pa.compute.equal(events["user_index"], 0)))
+            assert one.history.user_feature.equals(several.history.user_feature.slice(0, 1))
+            assert one.seen_node.tolist() == several.seen_node[several.seen_user == 0].tolist()
+
+
 def test_sorted_histories_read_the_same(tmp_path):
     events = [stream(user, item, day) for user in "vuw" for day, item in enumerate(("p2", "p1"), 1)]
     make_warehouse(tmp_path, catalogue("p1", "p2", "p3"), events)
