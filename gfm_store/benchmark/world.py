@@ -34,11 +34,14 @@ ROWS_AT_ONCE = 65_536
 
 
 def make_world(root: Path, small: Path, items: int, events: int, seed: int) -> None:
-    """Fill `root` with about so many items and events; `small` is where the small world is kept for the next time."""
-    if not (small / "vectors").is_symlink():
-        make_sample(small, SMALL)
-        refresh_dynamic(small, Config.model_validate(HURRIED))
-    copies, user_copies = max(items // SMALL.items, 1), max(events // SMALL.events, 1)
+    """Fill `root` with about so many items and events, out of a small world that is made in `small`."""
+    make_sample(small, SMALL)
+    refresh_dynamic(small, Config.model_validate(HURRIED))
+    multiply_world(root, small, max(items // SMALL.items, 1), max(events // SMALL.events, 1), seed)
+
+
+def multiply_world(root: Path, small: Path, copies: int, user_copies: int, seed: int) -> None:
+    """Fill `root` with so many copies of each item and of each user of a published warehouse, and publish it."""
     multiply(small, root, copies, user_copies)
     _publish(root, small, copies, seed)
 
