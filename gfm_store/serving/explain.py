@@ -34,13 +34,13 @@ def explain(session: Session, user: AskedUsers, item_id: str) -> pa.Table:
     """
     bound = session.bound
     target = int(bound.row_of_node[bound.known_nodes([item_id])[0]])
-    offered = session.offered(user.moment)
+    offered = session.offered
     if target < 0 or not offered[target]:
         raise UsageError(f"item {item_id!r} is not offered at this moment, so there is nothing to explain.")
     in_market = session.in_market(user.country[0])
     offered = offered if in_market is None else offered & in_market
     if not user.has_history[0]:
-        scores = session.popularity(user.moment).scores(user.country[0])
+        scores = session.popularity.scores(user.country[0])
         return _rows(
             session, [("popular", item_id, 1.0, None)], item_id, _rank(scores, target, offered), None
         )

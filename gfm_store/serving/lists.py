@@ -80,7 +80,7 @@ def recommend(session: Session, users: AskedUsers, wish: Wish) -> pa.Table:
 
 def rank(session: Session, users: AskedUsers, wish: Wish) -> Ranked:
     """The k best items of each user; rows of `retrieval`."""
-    allowed = wish.filter.allowed(session.bound) & session.offered(users.moment)
+    allowed = wish.filter.allowed(session.bound) & session.offered
     k = min(wish.k, len(allowed))
     row = np.full((len(users.vector), k), -1, dtype=np.int64)
     score = np.full((len(users.vector), k), -np.inf, dtype=np.float32)
@@ -121,7 +121,7 @@ def _groups(session: Session, users: AskedUsers) -> Iterator[_Group]:
             if has_history:
                 sides = users.vector[mine], session.bound.retrieval_vector
             else:
-                popular = session.popularity(users.moment).scores(one)
+                popular = session.popularity.scores(one)
                 sides = np.ones((len(mine), 1), dtype=np.float32), popular[:, None]
             yield _Group(mine, session.in_market(one), *sides, index)
 

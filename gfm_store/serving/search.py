@@ -43,7 +43,7 @@ def search(session: Session, query: str, k: int, wanted: ItemFilter, user: Asked
     if (n_words := len(query.split())) > MAX_WORDS:
         raise UsageError(f"the query has {n_words:,} words; at most {MAX_WORDS:,} are searched for.")
     bound = session.bound
-    allowed = wanted.allowed(bound) & session.offered(session.now)
+    allowed = wanted.allowed(bound) & session.offered
     if user is not None and (in_market := session.in_market(user.country[0])) is not None:
         allowed &= in_market
     text = _encoder(session).encode([query])[0]

@@ -35,7 +35,6 @@ class AskedUsers:
 
     user_id: pa.Array
     """(U,), null for somebody without a name."""
-    moment: datetime
     history: HistoryTables
     vector: np.ndarray
     """(U, dim) float32."""
@@ -48,30 +47,33 @@ class AskedUsers:
 
 
 class Session:
-    """Reads users against one version. What depends on the moment alone is kept for the next request."""
+    """Reads users against one version at one moment, by default just after the newest event.
 
-    def __init__(self, warehouse: Warehouse, bound: PublishedVersion, config: Config) -> None:
-        self.warehouse, self.bound, self._config = warehouse, bound, config
+    A connection serves one session at a time: the one whose `number_items` was called last.
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, bound: PublishedVersion, config: Config, now: datetime | None = None
+    ) -> None:
+        self.warehouse, self.bound, self._config, self._now = warehouse, bound, config, now
         self.number_items()
-        self._requests = 0
-        self._offered: dict[datetime, np.ndarray] = {}
-        self._popularity: dict[datetime, Popularity] = {}
 
     def number_items(self) -> None:
-        """Let the connection know items by this version's nodes."""
+        """Let the connection know items by this version's nodes, and events as they stand in it now."""
         number_items(self.warehouse, self.bound.item_id)
+        self._requests = 0
 
     @cached_property
     def now(self) -> datetime:
-        """Just after the newest event."""
-        return newest_event(self.warehouse)
+        """The moment of all answers."""
+        return self._now or newest_event(self.warehouse)
 
-    def users(self, user_ids: pa.Array, moment: datetime) -> AskedUsers:
-        """Users of the warehouse, with their histories before a moment."""
+    def users(self, user_ids: pa.Array) -> AskedUsers:
+        """Users of the warehouse, with their histories."""
         self._requests += 1
         if self._requests == REQUESTS_BEFORE_SORTING:
             sort_histories(self.warehouse)
-        tables = read_asked(self.warehouse, user_ids, moment, self.bound.model.history_days)
+        tables = read_asked(self.warehouse, user_ids, self.now, self.bound.model.history_days)
         return self._asked(user_ids, tables)
 
     def somebody(
@@ -91,21 +93,19 @@ class Session:
             return np.zeros((0, bound.model.dim), dtype=np.float32), np.zeros(0, dtype=bool)
         return np.concatenate([block for block, _ in blocks]), np.concatenate([known for _, known in blocks])
 
-    def offered(self, moment: datetime) -> np.ndarray:
+    @cached_property
+    def offered(self) -> np.ndarray:
         """(n,) bool: rows of `retrieval` that are not withdrawn."""
-        if moment not in self._offered:
-            withdrawn = self.bound.row_of_node[read_withdrawn(self.warehouse, moment)]
-            offered = np.ones(self.bound.retrieval.num_rows, dtype=bool)
-            offered[withdrawn[withdrawn >= 0]] = False
-            self._offered = {moment: offered}
-        return self._offered[moment]
+        withdrawn = self.bound.row_of_node[read_withdrawn(self.warehouse, self.now)]
+        offered = np.ones(self.bound.retrieval.num_rows, dtype=bool)
+        offered[withdrawn[withdrawn >= 0]] = False
+        return offered
 
-    def popularity(self, moment: datetime) -> Popularity:
+    @cached_property
+    def popularity(self) -> Popularity:
         """What users without a history are shown."""
-        if moment not in self._popularity:
-            recent = read_recent_streams(self.warehouse, moment, self._config.serving.popular_days)
-            self._popularity = {moment: Popularity(self.bound, recent, moment)}
-        return self._popularity[moment]
+        recent = read_recent_streams(self.warehouse, self.now, self._config.serving.popular_days)
+        return Popularity(self.bound, recent, self.now)
 
     @property
     def has_markets(self) -> bool:
@@ -144,4 +144,4 @@ class Session:
         )
         row = self.bound.row_of_node[tables.seen_node]
         seen = tables.seen_user[row >= 0].astype(np.int64), row[row >= 0]
-        return AskedUsers(user_ids, tables.history.as_of, tables.history, vector, has_history, country, seen)
+        return AskedUsers(user_ids, tables.history, vector, has_history, country, seen)

@@ -19,7 +19,7 @@ def similar_items(session: Session, item_ids: list[str], k: int, wanted: ItemFil
     check_k(k)
     bound = session.bound
     node = bound.known_nodes(item_ids)
-    allowed = wanted.allowed(bound) & session.offered(session.now)
+    allowed = wanted.allowed(bound) & session.offered
     own = bound.row_of_node[node]
     itself = (own >= 0).nonzero()[0], own[own >= 0]
     ranked = top_k(bound.similarity_queries(node), bound.search_vector, k, itself, allowed)

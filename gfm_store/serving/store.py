@@ -116,9 +116,7 @@ class Store:
                 return lists.recommend(session, _somebody(session, history, as_of), wish)
             ids = _as_ids(users)
             blocks = [
-                lists.recommend(
-                    session, session.users(ids.slice(begin, USERS_AT_ONCE), as_of or session.now), wish
-                )
+                lists.recommend(session, session.users(ids.slice(begin, USERS_AT_ONCE)), wish)
                 for begin in range(0, len(ids), USERS_AT_ONCE)
             ]
         return pa.concat_tables([RECOMMENDATION.empty_table(), *blocks])
@@ -172,7 +170,7 @@ class Store:
         """
         wanted = ItemFilter(item_type, languages, creators, published_after, exclude)
         with self._current() as session:
-            asked = None if user is None else session.users(pa.array(texts(user, "user")), session.now)
+            asked = None if user is None else session.users(pa.array(texts(user, "user")))
             return search.search(session, query, k, wanted, asked)
 
     def explain(self, user: str, item: str) -> pa.Table:
@@ -188,7 +186,7 @@ class Store:
             UsageError: the item is not known, or not offered.
         """
         with self._current() as session:
-            asked = session.users(pa.array(texts(user, "user")), session.now)
+            asked = session.users(pa.array(texts(user, "user")))
             return explain.explain(session, asked, texts(item, "item")[0])
 
     def user_vector(self, user: str) -> np.ndarray:
@@ -198,7 +196,7 @@ class Store:
             UsageError: the user has no history.
         """
         with self._current() as session:
-            asked = session.users(pa.array(texts(user, "user")), session.now)
+            asked = session.users(pa.array(texts(user, "user")))
             if not asked.has_history[0]:
                 raise UsageError(
                     f"user {user!r} has no history, so there is no vector; `recommend` shows what is popular."
@@ -238,11 +236,14 @@ class Store:
         """The newest state of the warehouse and the version to serve, for one request at a time."""
         with self._lock:
             session = self._follow()
-            if as_of is not None and session.bound.record.as_of > as_of:
-                yield Session(session.warehouse, self._version_before(as_of), self._config)
-                session.number_items()
-            else:
+            if as_of is None:
                 yield session
+                return
+            bound = session.bound if session.bound.record.as_of <= as_of else self._version_before(as_of)
+            try:
+                yield Session(session.warehouse, bound, self._config, now=as_of)
+            finally:
+                session.number_items()
 
     def _follow(self) -> Session:
         """Both are kept while nothing changed."""

@@ -126,6 +126,15 @@ def test_the_engine_sees_what_sql_sees(store, users):
     assert frame["item_id"].tolist() == store.recommend(users[0], 5)["item_id"].to_pylist()
 
 
+def test_filters_and_columns_reach_the_lance_scan(store):
+    query = "EXPLAIN SELECT item_type FROM item_embedding WHERE item_id = 'podcast-01'"
+    with store.engine.connect() as connection:
+        plan = connection.execute(sa.text(query)).fetchone()[1]
+    assert "Filters" in plan
+    assert "item_id='podcast-01'" in plan
+    assert "text_vector" not in plan
+
+
 def test_the_engine_reads_no_files_and_writes_nothing(store):
     for statement in (
         "SELECT * FROM read_text('/etc/passwd')",
