@@ -55,6 +55,8 @@ def benchmark(
 ) -> None:
     check_ending(out)
     settings = load_config(config)
+    whole = settings.sql.model_copy(update={"max_result_mb": 2**20})  # peers are handed all vectors
+    settings = settings.model_copy(update={"sql": whole})
     parent = warehouse_root(warehouse)
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".benchmark-", dir=parent) as scratch:
