@@ -22,6 +22,8 @@ from gfm_store.errors import ConfigError
 from gfm_store.schema import EVENT_TYPES, SKIP_SIGNAL
 
 PACKAGED_TEXT_MODEL = "packaged"
+SIZE = r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$"
+"""DuckDB's way to write an amount of memory."""
 
 
 class _Settings(BaseModel):
@@ -187,6 +189,23 @@ class ServingConfig(_Settings):
     """Published versions that stay readable, the newest included."""
     popular_days: int = Field(14, ge=1)
     """`popularity` counts the streams of the last days before `as_of`; doubled while no item has any."""
+    index_rows: int = Field(50_000, ge=1)
+    """From so many items on a request reads the nearest lists of an index; below, exact search is as fast."""
+    index_recall: float = Field(0.98, ge=0, le=1)
+    """Recall@10 against exact search that an index must reach under every filter it is measured with."""
+
+
+class SqlConfig(_Settings):
+    """Bounds of one statement of `store.sql`."""
+
+    timeout_seconds: float = Field(60, gt=0)
+    """A statement that takes longer is stopped."""
+    memory_limit: str = Field("4GB", pattern=SIZE)
+    """DuckDB's memory; beyond it DuckDB spills to disk."""
+    max_temporary: str = Field("20GB", pattern=SIZE)
+    """What it may spill."""
+    max_result_mb: int = Field(1024, ge=1)
+    """Size of the result, which is held in memory."""
 
 
 class Config(_Settings):
@@ -196,7 +215,7 @@ class Config(_Settings):
     """The one source of randomness."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of torch and DuckDB; None takes all cores."""
-    memory_limit: str | None = Field(None, pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+    memory_limit: str | None = Field(None, pattern=SIZE)
     """DuckDB's memory, such as "4GB"; beyond it DuckDB spills to disk. None takes DuckDB's default."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """"auto" takes a GPU where there is one."""
@@ -207,6 +226,7 @@ class Config(_Settings):
     two_tower: TwoTowerConfig = TwoTowerConfig()
     blend: BlendConfig = BlendConfig()
     serving: ServingConfig = ServingConfig()
+    sql: SqlConfig = SqlConfig()
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections' values, in hex: equal settings, equal fingerprint."""

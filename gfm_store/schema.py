@@ -97,6 +97,23 @@ def retrieval_schema(dim: int) -> pa.Schema:
     )
 
 
+def item_search_schema(dim: int) -> pa.Schema:
+    """`item_search`: the available items, by meaning and by words: `name` (title, creator) and `text` are indexed."""
+    return pa.schema(
+        [
+            pa.field("item_id", pa.string(), nullable=False),
+            pa.field("item_type", pa.string(), nullable=False),
+            ("title", pa.string()),
+            ("name", pa.string()),
+            ("text", pa.string()),
+            ("vector", vector_type(dim)),
+            ("language", pa.string()),
+            ("published_at", TIMESTAMP),
+            ("embedding_version", pa.string()),
+        ]
+    )
+
+
 def user_vector_schema(dim: int) -> pa.Schema:
     """`user_vector`: same length and same dot product as `retrieval`."""
     return pa.schema(
@@ -120,3 +137,55 @@ RECOMMENDATION = pa.schema(
         ("embedding_version", pa.string()),
     ]
 )
+
+SIMILAR_ITEM = pa.schema(
+    [
+        ("query_item_id", pa.string()),
+        ("rank", pa.int64()),
+        ("item_id", pa.string()),
+        ("item_type", pa.string()),
+        ("score", pa.float64()),
+        ("embedding_version", pa.string()),
+    ]
+)
+FOUND_ITEM = pa.schema(
+    [
+        ("rank", pa.int64()),
+        ("item_id", pa.string()),
+        ("item_type", pa.string()),
+        ("title", pa.string()),
+        ("score", pa.float64()),
+        ("embedding_version", pa.string()),
+    ]
+)
+EXPLANATION = pa.schema(
+    [
+        ("reason", pa.string()),
+        ("item_id", pa.string()),
+        ("share", pa.float64()),
+        ("rank_without", pa.int64()),
+        ("title", pa.string()),
+        ("n_users", pa.int64()),
+        ("weight", pa.float64()),
+        ("rank", pa.int64()),
+        ("rank_without_all", pa.int64()),
+    ]
+)
+VERSION = pa.schema(
+    [
+        ("embedding_version", pa.string()),
+        ("static_version", pa.string()),
+        ("as_of", TIMESTAMP),
+        ("built_at", TIMESTAMP),
+        ("n_items", pa.int64()),
+        ("n_users", pa.int64()),
+        ("n_pairs", pa.int64()),
+        ("index_kind", pa.string()),
+        ("index_recall", pa.float64()),
+        ("validation_ndcg", pa.float64()),
+        ("is_published", pa.bool_()),
+    ]
+)
+"""The table `version` of SQL: one row for each version that is kept."""
+KEPT_ITEM_EMBEDDING = "_item_embedding_"
+"""Prefix of what `item_embedding_history` of SQL is put together from: the item_embedding of each kept version."""

@@ -1,12 +1,18 @@
 """What all jobs share: the options every job takes, and how errors become exit codes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from gfm_store import progress
 from gfm_store.config import warehouse_root
@@ -32,8 +38,21 @@ AsOfOption = Annotated[
 ]
 
 INTERRUPTED = 130
+WIDE = 200
+"""Columns of a table that goes into a pipe."""
 
-__all__ = ["AsOfOption", "ConfigOption", "WarehouseOption", "job", "parse_as_of", "run", "warehouse_root"]
+__all__ = [
+    "AsOfOption",
+    "ConfigOption",
+    "WarehouseOption",
+    "check_ending",
+    "job",
+    "parse_as_of",
+    "run",
+    "show_rows",
+    "warehouse_root",
+    "write_rows",
+]
 
 
 def job() -> typer.Typer:
@@ -69,3 +88,44 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         typer.echo(f"error: {error}", err=True)
         return error.exit_code
     return 0
+
+
+def check_ending(out: Path | None) -> None:
+    """Refuse an --out that is neither Parquet nor CSV, before anything is computed."""
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"--out {out}: the ending must be .parquet or .csv.")
+
+
+def write_rows(out: Path, schema: pa.Schema, blocks: Iterable[pa.Table]) -> int:
+    """Write blocks to a file that appears whole or not at all; returns the number of rows."""
+    partial = out.with_name(f".{out.name}.partial")
+    writer_of = pyarrow.parquet.ParquetWriter if out.suffix == ".parquet" else pyarrow.csv.CSVWriter
+    n_rows = 0
+    try:
+        with writer_of(str(partial), schema) as writer:
+            for block in blocks:
+                writer.write_table(block)
+                n_rows += block.num_rows
+        partial.replace(out)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror or error}.") from None
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"--out {out}: {error}. Lists and vectors go into .parquet only.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return n_rows
+
+
+def show_rows(rows: pa.Table) -> None:
+    """Print rows as a table; numbers stand on the right."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for field in rows.schema:
+        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        table.add_column(escape(field.name), justify="right" if number else "left", overflow="fold")
+    for row in rows.to_pylist():
+        table.add_row(*(escape(_shown(value)) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -6,18 +6,25 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gfm_store import progress
 from gfm_store.config import load_config
 from gfm_store.errors import UsageError
 from gfm_store.schema import RECOMMENDATION
 from gfm_store.serving.store import Store
-from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
+from jobs.common import (
+    AsOfOption,
+    ConfigOption,
+    WarehouseOption,
+    check_ending,
+    job,
+    parse_as_of,
+    run,
+    show_rows,
+    warehouse_root,
+    write_rows,
+)
 
 USERS_AT_ONCE = 5_000
 
@@ -60,16 +67,15 @@ def recommend(
 ) -> None:
     if sum((bool(user), users is not None, all_users)) != 1:
         raise UsageError("Say who: one of --user ID, --users FILE and --all.")
-    if out is not None and out.suffix not in (".parquet", ".csv"):
-        raise UsageError(f"--out {out}: the ending must be .parquet or .csv.")
+    check_ending(out)
     moment = parse_as_of(as_of)
     with Store(warehouse_root(warehouse), config=load_config(config)) as store:
         ids = store.users() if all_users else _read_users(users) if users else pa.array(user, pa.string())
         blocks = _blocks(store, ids, k, item_type, include_seen, moment)
         if out is None:
-            _show(pa.concat_tables([RECOMMENDATION.empty_table(), *blocks]))
+            show_rows(pa.concat_tables([RECOMMENDATION.empty_table(), *blocks]))
         else:
-            n_rows = _write(out, blocks)
+            n_rows = write_rows(out, RECOMMENDATION, blocks)
             typer.echo(f"{out}: {n_rows:,} rows for {len(ids):,} users, version {store.version}.")
 
 
@@ -97,33 +103,6 @@ def _read_users(path: Path) -> pa.Array:
     if not ids:
         raise UsageError(f"--users {path} names no user; write one id a line.")
     return pa.array(ids, pa.string())
-
-
-def _write(out: Path, blocks: Iterable[pa.Table]) -> int:
-    """Write blocks to a file that appears whole or not at all; returns the number of rows."""
-    partial = out.with_name(f".{out.name}.partial")
-    writer_of = pyarrow.parquet.ParquetWriter if out.suffix == ".parquet" else pyarrow.csv.CSVWriter
-    n_rows = 0
-    try:
-        with writer_of(str(partial), RECOMMENDATION) as writer:
-            for block in blocks:
-                writer.write_table(block)
-                n_rows += block.num_rows
-        partial.replace(out)
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be written: {error.strerror or error}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return n_rows
-
-
-def _show(lists: pa.Table) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in lists.column_names:
-        table.add_column(name, justify="right" if name in ("rank", "score") else "left", overflow="fold")
-    for row in lists.to_pylist():
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 GROUND = {"errors", "schema", "config", "progress", "device", "locks"}
-ORDER = ["warehouse", "vectors", "static_layer", "dynamic_layer", "serving", "evaluation", "lifecycle"]
+ORDER = [
+    "warehouse",
+    "vectors",
+    "static_layer",
+    "dynamic_layer",
+    "serving",
+    "evaluation",
+    "lifecycle",
+    "benchmark",
+]
 # warehouse and vectors stand side by side: neither knows the other.
 ALLOWED = {
     layer: GROUND | set(ORDER[: i + 1]) - ({"warehouse"} if layer == "vectors" else set())

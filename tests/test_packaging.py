@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 ASK = (
     "import jobs.refresh_dynamic as job, pathlib\n"
     "from gfm_store.warehouse.catalogue import sql_folder, statements\n"
-    "names = [one.name for folder in ('warehouse', 'graph', 'history', 'audit', 'ingest', 'sample', 'evaluation') "
-    "for one in statements(folder)]\n"
+    "folders = ('warehouse', 'graph', 'history', 'audit', 'ingest', 'sample', 'evaluation', 'query')\n"
+    "names = [one.name for folder in folders for one in statements(folder)]\n"
     "print(sql_folder(), pathlib.Path(job.__file__).parent, len(names), sep='\\n')\n"
 )
 N_STATEMENTS = len(list((ROOT / "sql").rglob("*.sql")))

@@ -71,5 +71,23 @@ def test_the_examples_run(kind, published, tmp_path, monkeypatch):
     assert names["store"].version.startswith("d-")
 
 
+def queries():
+    """The worked queries, each with its question."""
+    return [code for language, code in BLOCKS if language == "sql"]
+
+
+def test_there_are_ten_worked_queries():
+    assert len(queries()) == 10
+    assert all(code.startswith("-- ") for code in queries())
+
+
+@pytest.mark.parametrize("query", queries(), ids=lambda code: code.splitlines()[0].strip("- "))
+def test_a_worked_query_answers(query, published):
+    small = query.replace("user-0042", "user-042").replace("podcast-0001", "podcast-01")
+    with gfm_store.open(published) as store:
+        rows = store.sql(small)
+    assert rows.num_rows >= 1
+
+
 def test_the_front_door_exports_what_it_says():
     assert sorted(gfm_store.__all__) == ["GfmError", "open"]

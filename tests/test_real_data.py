@@ -1,12 +1,15 @@
 """Both real sets, from foreign files to lists: mapping options alone, at their cuts. Read where they lie."""
 
 import os
+import re
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import gfm_store
 from gfm_store.warehouse.connection import open_warehouse
 from jobs import ingest, recommend, refresh_dynamic, refresh_static
 
@@ -66,3 +69,34 @@ def test_from_foreign_files_to_lists(name, tmp_path, capsys):
         users = warehouse.scalar("SELECT count(DISTINCT user_id) FROM interaction_event")
     assert lists.num_rows == 10 * users
     assert "widened" in capsys.readouterr().out or name != "amazon_food_kitchen"
+    with gfm_store.open(tmp_path / "warehouse") as store:
+        known_items_are_found(store)
+
+
+def known_items_are_found(store):
+    """By their whole title, by half of its words, and with a letter missing."""
+    rows = store.sql("SELECT title FROM item_search WHERE title IS NOT NULL ORDER BY item_id")
+    titles = [title for title in rows["title"].to_pylist() if len(words(title)) >= 3]
+    rng = np.random.default_rng(0)
+    chosen = [titles[i] for i in rng.permutation(len(titles))[:150]]
+    longest = [max(words(title), key=len) for title in chosen]
+    asked = {
+        "whole": [(title, title) for title in chosen],
+        "half": [(" ".join(words(title)[::2]), title) for title in chosen],
+        "missing": [
+            (title.lower().replace(word, word[:2] + word[3:]), title)
+            for title, word in zip(chosen, longest, strict=True)
+        ],
+    }
+    found = {
+        name: np.mean([title in store.search(query, 10)["title"].to_pylist() for query, title in queries])
+        for name, queries in asked.items()
+    }
+    print({name: round(float(share), 3) for name, share in found.items()})
+    assert found["whole"] > 0.97
+    assert found["half"] > 0.8
+    assert found["missing"] > 0.8
+
+
+def words(title):
+    return re.findall(r"\w+", title.lower())

@@ -19,6 +19,9 @@ NUM_TRAITS = 4
 HIDDEN = 64
 RECENT_EVENTS = 5.0
 """Half-life, in events, of the history's recent mean."""
+SKIP = 0.2
+"""What a skip takes of its item's factors, as a share of what a history of that item alone would give. On the made
+world NDCG@10 is .0756 without, .0772 with a tenth, .0760 with a fifth, .0665 with half."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,27 @@ class Blend(nn.Module):
             for k, table in enumerate(context.factors)
         ]
         return torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes], dim=-1)
+
+    def skipped(self, history: HistoryBatch, context: ItemContext) -> Tensor:
+        """(B, dim) that skips take from `user_vectors`, so that what they touch falls, and a little what is like it.
+
+        Several count by the root of their number. A skip that was followed by a stream of the item takes nothing.
+        Training reads skips as traits of a history alone.
+        """
+        signal = torch.where(history.slot >= 0, history.slot % NUM_SIGNALS, -1)
+        same = history.node[:, :, None] == history.node[:, None, :]  # (B, L, L)
+        newer = torch.ones(same.shape[1:], dtype=torch.bool).tril(-1)  # places hold the newest event first
+        streamed_later = (same & newer & (signal == 0)[:, None, :]).any(dim=-1)
+        skip = ((signal == 2) & ~streamed_later).float()
+        state = self._scaled("state", user_state(history, context.traits, self.num_types))
+        share = (
+            SKIP * functional.softplus(self.share(state)) / skip.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
+        )
+        taken = [
+            share[:, k, None] * (skip[:, None] @ table[history.node])[:, 0]
+            for k, table in enumerate(context.factors)
+        ]
+        return functional.pad(torch.cat(taken, dim=-1), (self.momentum_dim + 1, 0))
 
     def _scaled(self, name: str, values: Tensor) -> Tensor:
         scaled: Tensor = (values - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_scale")

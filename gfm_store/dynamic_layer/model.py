@@ -40,9 +40,10 @@ class FittedBlend:
     def user_vectors(self, history: HistoryBatch, moment: datetime) -> Tensor:
         """(B, blend.dim) from histories at a moment: items have grown older since `as_of`."""
         later = max(microseconds(moment) - self.as_of, 0) / DAY
-        traits = self.context.traits.clone()
-        traits[:, :2] += later * (traits[:, :2] >= 0)
-        return self.blend.user_vectors(history, replace(self.context, traits=traits))
+        node, place = history.node.unique(return_inverse=True)
+        context, history = self.context.rows(node), replace(history, node=place)  # a few of many items
+        context.traits[:, :2] += later * (context.traits[:, :2] >= 0)
+        return self.blend.user_vectors(history, context) - self.blend.skipped(history, context)
 
     def save(self, path: Path) -> dict[str, object]:
         """Write all tensors to `path`; returns what else `load` must be given."""

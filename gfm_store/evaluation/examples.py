@@ -1,7 +1,5 @@
 """What a reader can look at: example users with reasons, and the space of the items in two dimensions."""
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +9,7 @@ from sklearn.manifold import TSNE
 from gfm_store.evaluation.model import Space
 from gfm_store.evaluation.result import Example, ExampleItem, ItemMap
 from gfm_store.evaluation.split import Split
+from gfm_store.serving.explain import without
 from gfm_store.warehouse.history import HistoryTables
 
 NUM_EXAMPLES = 10
@@ -93,24 +92,8 @@ def _example(split: Split, space: Space, user: int, listed: np.ndarray) -> Examp
 
 def _fall_without(split: Split, space: Space, user: int, mine: np.ndarray, listed: np.ndarray) -> np.ndarray:
     """(h, l): how much the score of each listed item falls when one item of the history is taken away."""
-    events = space.histories.user_event.filter(pa.array(_user(space.histories) == user))
-    copies = [events] + [events.filter(pa.array(events["node"].to_numpy() != node)) for node in mine]
-    tables = []
-    for i, copy in enumerate(copies):
-        index = pa.array(np.full(copy.num_rows, i, dtype=np.int32))
-        place = pa.array(np.arange(copy.num_rows))
-        copy = copy.set_column(copy.schema.get_field_index("user_index"), "user_index", index)
-        copy = copy.set_column(copy.schema.get_field_index("n_before"), "n_before", place)
-        tables.append(copy)
-    features = space.histories.user_feature
-    row = features.filter(pc.equal(features["user_index"], int(user)))
-    index = pa.array(np.arange(len(copies), dtype=np.int32))
-    alone = replace(
-        space.histories,
-        user_node=pa.table({"user_index": index, "user_id": pa.array([str(i) for i in range(len(copies))])}),
-        user_event=pa.concat_tables(tables, promote_options="permissive"),
-        user_feature=row.take(pa.array([0] * len(copies))).set_column(0, "user_index", index),
-    )
+    nothing = np.zeros(0, dtype=np.int64)
+    alone = without(space.histories, user, [nothing, *mine[:, None]])
     vectors = np.concatenate(
         [block for block, _ in space.model.user_vectors(alone, split.as_of, space.vectors, space.item_type)]
     )

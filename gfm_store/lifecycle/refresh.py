@@ -15,11 +15,13 @@ from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import choose_device
 from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
+from gfm_store.dynamic_layer.similarity import similarity_vectors
 from gfm_store.errors import UsageError
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval, check_user_vector
 from gfm_store.lifecycle.identity import fingerprint
 from gfm_store.locks import exclusive
-from gfm_store.schema import item_embedding_schema, retrieval_schema, user_vector_schema
+from gfm_store.schema import item_embedding_schema, item_search_schema, retrieval_schema, user_vector_schema
+from gfm_store.serving.partition import choose_index
 from gfm_store.static_layer.encoder import ItemEncoder
 from gfm_store.static_layer.fitting import fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
@@ -111,6 +113,8 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
             n_edges=graph.co_interaction.num_rows,
             window_days=graph.window_days,
             min_users=graph.min_users,
+            text_model=config.text.model,
+            text_max_tokens=config.text.max_tokens,
             text_fingerprint=encoder.fingerprint,
             text_dim=text.shape[1],
             dim=model.vectors.shape[1],
@@ -192,10 +196,17 @@ def _refresh_dynamic(
     item_embedding = _item_embedding(item_node, detail, vectors, text, version)
     retrieval = _retrieval(item_node, fit, config, version)
     user_vector = _user_vector(tables, fit, vectors, item_type, as_of, version)
+    words = warehouse.select("graph/item_words").add_column(0, "title", detail["title"])
+    item_search = _item_search(item_node, words, similarity_vectors(text, vectors), fit.available, version)
     check_item_embedding(item_embedding)
     check_retrieval(retrieval)
+    check_retrieval(item_search)
     check_user_vector(user_vector, retrieval)
     watch.lap("vectors")
+    partition, index = choose_index(
+        fit.item_vectors, to_numpy(user_vector["vector"]), config.serving, config.seed
+    )
+    watch.lap("index")
     record = DynamicRecord(
         version=version,
         static_version=static.version,
@@ -204,12 +215,15 @@ def _refresh_dynamic(
         n_items=retrieval.num_rows,
         n_users=user_vector.num_rows,
         n_pairs=tables.training_pair.num_rows,
+        index=index,
         validation_ndcg=max((epoch.validation_ndcg for epoch in fit.epochs), default=0.0),
         epochs=len(fit.epochs),
         seconds=watch.seconds,
     )
     with new_folder(root / "dynamic", version) as partial:
         fit.model.save(partial)
+        if partition is not None:
+            partition.save(partial)
         record.write(partial)
     edges = read_table(static_folder(root, static.version), "co_interaction_edge")
     publish(
@@ -219,6 +233,7 @@ def _refresh_dynamic(
             "retrieval": retrieval,
             "user_vector": user_vector,
             "item_embedding": item_embedding,
+            "item_search": item_search,
             "co_interaction_edge": edges,
         },
         keep=config.serving.keep_versions,
@@ -271,6 +286,24 @@ def _retrieval(item_node: pa.Table, fit: DynamicFit, config: Config, version: st
         "language": items["language"],
         "published_at": items["published_at"],
         "popularity": pa.array(_recent_streams(fit, config.serving.popular_days)),
+        "embedding_version": pa.array([version] * items.num_rows, pa.string()),
+    }
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _item_search(
+    item_node: pa.Table, words: pa.Table, vectors: np.ndarray, available: np.ndarray, version: str
+) -> pa.Table:
+    """The table of search and similarity: the available items, from words and vectors (N, dim) by node."""
+    schema = item_search_schema(vectors.shape[1])
+    items, words = item_node.take(pa.array(available)), words.take(pa.array(available))
+    columns = {
+        "item_id": items["item_id"],
+        "item_type": items["item_type"],
+        **{name: words[name] for name in words.column_names},
+        "vector": to_arrow(vectors[available]),
+        "language": items["language"],
+        "published_at": items["published_at"],
         "embedding_version": pa.array([version] * items.num_rows, pa.string()),
     }
     return pa.table([columns[name] for name in schema.names], schema=schema)

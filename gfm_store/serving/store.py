@@ -1,32 +1,35 @@
 """The store that `gfm_store.open` gives: read-only, bound to one version for all its tables."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from sqlalchemy import Engine
 
 from gfm_store.config import Config
 from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.schema import EVENT_TYPES, RECOMMENDATION
+from gfm_store.serving import explain, lists, search, similar
+from gfm_store.serving.filters import ItemFilter, Moment, Texts, as_moment, texts
+from gfm_store.serving.lists import Wish
 from gfm_store.serving.published import PublishedVersion
-from gfm_store.serving.ranking import Ranked, top_k
+from gfm_store.serving.session import AskedUsers, Session
 from gfm_store.vectors.publication import kept_versions, published_folder
 from gfm_store.vectors.version import DynamicRecord
-from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse, warehouse_file
+from gfm_store.warehouse.analysis import run_select
+from gfm_store.warehouse.connection import open_warehouse, warehouse_file
 from gfm_store.warehouse.engine import create_engine
-from gfm_store.warehouse.history import HistoryTables, read_histories, read_seen, read_withdrawn
 
 USERS_AT_ONCE = 20_000
 """Users whose histories are read with one pass over the events."""
 
-HistoryEvent = tuple[str, str, datetime | str]
+HistoryEvent = tuple[str, str, Moment]
 """item_id, event_type, moment (UTC)."""
 
 
@@ -44,174 +47,245 @@ class Store:
     def __init__(self, root: Path, *, version: str | None = None, config: Config | None = None) -> None:
         self._root, self._pinned, self._config = root, version, config or Config()
         self._lock = RLock()
-        self._warehouse: Warehouse | None = None
-        self._warehouse_state: tuple[int, int] | None = None
-        self._bound: tuple[Path, PublishedVersion] | None = None
-        self._follow()
+        self._session: Session | None = None
+        self._state: tuple[int, int] | None = None
+        self._folder: Path | None = None
+        with self._current():
+            pass
 
     @property
     def version(self) -> str:
         """The `embedding_version` that is being served."""
-        with self._lock:
-            return self._follow()[1].record.version
+        with self._current() as session:
+            return session.bound.record.version
 
     @property
     def engine(self) -> Engine:
-        """A read-only SQLAlchemy engine over the warehouse's tables."""
-        return create_engine(self._root)
+        """A read-only SQLAlchemy engine over the same tables and macros as `sql`."""
+        return create_engine(self._root, self._tables)
 
     def recommend(
         self,
-        users: str | Sequence[str] | pa.Array | None = None,
+        users: Texts | pa.Array | None = None,
         k: int = 10,
         *,
-        item_type: str | Sequence[str] | None = None,
+        item_type: Texts | None = None,
         history: Sequence[HistoryEvent] | None = None,
         include_seen: bool = False,
         as_of: datetime | None = None,
+        languages: Texts | None = None,
+        published_after: Moment | None = None,
+        creators: Texts | None = None,
+        exclude: Texts | None = None,
+        max_per_creator: int | None = None,
+        diversity: float = 0.0,
     ) -> pa.Table:
         """The k best available items for each user, from their newest history.
 
+        Filters come before the search, so k rows come whenever k exist.
+
         Args:
-            users: one user id or several; a user without history gets what is popular.
-            item_type: only items of this type, or of these.
+            users: one user id or several; a user without history gets what is popular in their country.
+            item_type, languages, creators: only items of this one, or of these.
             history: instead of `users`, events that are not ingested: (item_id, event_type, moment) each; the
                 user_id of the rows is then null.
             include_seen: also items that the user has streamed before.
             as_of: answer as it was at this moment, with the newest kept version from before it.
+            published_after: only items known to be published after this moment (UTC).
+            exclude: item ids to leave out.
+            max_per_creator: at most so many items of one creator in a list.
+            diversity: 0 ranks by score alone; up to 1, items unlike those above them come first (maximal marginal
+                relevance among the best 10 k).
 
         Returns:
             user_id, rank (from 1), item_id, item_type, score, source (`model` or `popular`), embedding_version;
             by user in the order asked, then rank. Fewer than k rows where fewer items are left.
 
         Raises:
-            UsageError: k below 1, an unknown item type, an item or event type in `history` that is not known,
-                neither or both of `users` and `history`.
+            UsageError: a number out of bounds, an unknown item type, language or creator, an item or event type in
+                `history` that is not known, neither or both of `users` and `history`.
             NotPublishedError: no kept version is from before `as_of`.
         """
         if (users is None) == (history is None):
             raise UsageError("recommend needs either users or history.")
-        if k < 1:
-            raise UsageError(f"k is {k}; it must be at least 1.")
-        ids = pa.array(
-            [users] if isinstance(users, str) else (users if users is not None else []), pa.string()
-        )
-        with self._lock:
-            warehouse, bound = self._follow()
-            if as_of is not None:
-                bound = self._version_before(bound, as_of)
-            moment = as_of or newest_event(warehouse)
-            allowed = _allowed(bound, item_type)
+        wanted = ItemFilter(item_type, languages, creators, published_after, exclude)
+        wish = Wish(k, wanted, include_seen, max_per_creator, diversity)
+        wish.check()
+        with self._current(as_of) as session:
             if history is not None:
-                return self._recommend_anonymous(warehouse, bound, history, k, allowed, include_seen, as_of)
+                return lists.recommend(session, _somebody(session, history, as_of), wish)
+            ids = _as_ids(users)
             blocks = [
-                self._recommend(
-                    warehouse, bound, ids.slice(begin, USERS_AT_ONCE), k, allowed, include_seen, moment
-                )
+                lists.recommend(session, session.users(ids.slice(begin, USERS_AT_ONCE)), wish)
                 for begin in range(0, len(ids), USERS_AT_ONCE)
             ]
         return pa.concat_tables([RECOMMENDATION.empty_table(), *blocks])
 
-    def _recommend_anonymous(
+    def similar_items(
         self,
-        warehouse: Warehouse,
-        bound: PublishedVersion,
-        history: Sequence[HistoryEvent],
-        k: int,
-        allowed: np.ndarray,
-        include_seen: bool,
-        as_of: datetime | None,
+        items: Texts,
+        k: int = 10,
+        *,
+        item_type: Texts | None = None,
+        languages: Texts | None = None,
+        published_after: Moment | None = None,
+        creators: Texts | None = None,
+        exclude: Texts | None = None,
     ) -> pa.Table:
-        """The request's own events stand in for `interaction_event`, of one user without a name."""
-        events, moment = _as_events(history, bound, as_of)
-        warehouse.connection.register("interaction_event", events)
-        try:
-            nobody = pa.array([""])
-            return self._recommend(warehouse, bound, nobody, k, allowed, include_seen, moment, anonymous=True)
-        finally:
-            warehouse.connection.unregister("interaction_event")
+        """The k available items most similar to an item, or to each of several, across types.
+
+        Returns:
+            query_item_id, rank (from 1), item_id, item_type, score (1 for twins), embedding_version.
+
+        Raises:
+            UsageError: k below 1, an unknown item, item type, language or creator.
+        """
+        wanted = ItemFilter(item_type, languages, creators, published_after, exclude)
+        with self._current() as session:
+            return similar.similar_items(session, texts(items, "items"), k, wanted)
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        user: str | None = None,
+        item_type: Texts | None = None,
+        languages: Texts | None = None,
+        published_after: Moment | None = None,
+        creators: Texts | None = None,
+        exclude: Texts | None = None,
+    ) -> pa.Table:
+        """The k available items that fit a text best, by meaning and by words; names are found exactly.
+
+        Args:
+            user: among what fits, what this user would be recommended comes first, and nothing comes that is not
+                offered where they are.
+
+        Returns:
+            rank (from 1), item_id, item_type, title, score, embedding_version.
+
+        Raises:
+            UsageError: an empty or too long query, k below 1, an unknown item type, language or creator.
+        """
+        wanted = ItemFilter(item_type, languages, creators, published_after, exclude)
+        with self._current() as session:
+            asked = None if user is None else session.users(pa.array(texts(user, "user")))
+            return search.search(session, query, k, wanted, asked)
+
+    def explain(self, user: str, item: str) -> pa.Table:
+        """Why an item is recommended to a user: what of the history carried it, measured by taking it away.
+
+        Returns:
+            reason (`co_interaction`, `history` or `popular`), item_id (of the history; the item's own for `popular`),
+            share (of what lifts the item above the average one, in (0, 1]), rank_without (the item's rank had this
+            not happened), title, n_users and weight (of the edge, null without one), rank (now) and
+            rank_without_all (had none of the history items named here happened); the greatest share first.
+
+        Raises:
+            UsageError: the item is not known, or not offered.
+        """
+        with self._current() as session:
+            asked = session.users(pa.array(texts(user, "user")))
+            return explain.explain(session, asked, texts(item, "item")[0])
 
     def user_vector(self, user: str) -> np.ndarray:
-        """(dim,) float32 from the user's newest history: multiply with `retrieval`'s vectors."""
-        with self._lock:
-            warehouse, bound = self._follow()
-            moment = newest_event(warehouse)
-            tables = _histories(warehouse, bound, pa.array([user], pa.string()), moment)
-            vectors, _ = next(bound.model.user_vectors(tables, moment, bound.item_vector, bound.item_type))
-            return vectors[0]
+        """(dim,) float32 from the user's newest history: multiply with `retrieval`'s vectors.
+
+        Raises:
+            UsageError: the user has no history.
+        """
+        with self._current() as session:
+            asked = session.users(pa.array(texts(user, "user")))
+            if not asked.has_history[0]:
+                raise UsageError(
+                    f"user {user!r} has no history, so there is no vector; `recommend` shows what is popular."
+                )
+            vector: np.ndarray = asked.vector[0]
+            return vector
 
     def users(self) -> pa.Array:
         """Ids of all users with events, sorted."""
-        with self._lock:
-            warehouse, _ = self._follow()
-            table = warehouse.arrow(
+        with self._current() as session:
+            table = session.warehouse.arrow(
                 "SELECT DISTINCT user_id FROM warehouse.interaction_event ORDER BY user_id"
             )
             ids: pa.Array = table["user_id"].combine_chunks()
             return ids
 
-    def _recommend(
-        self,
-        warehouse: Warehouse,
-        bound: PublishedVersion,
-        users: pa.Array,
-        k: int,
-        allowed: np.ndarray,
-        include_seen: bool,
-        moment: datetime,
-        anonymous: bool = False,
-    ) -> pa.Table:
-        tables = _histories(warehouse, bound, users, moment)
-        withdrawn = bound.row_of_node[read_withdrawn(warehouse, moment)]
-        allowed = allowed.copy()
-        allowed[withdrawn[withdrawn >= 0]] = False
-        seen = _seen_rows(warehouse, bound, moment, include_seen)
-        blocks = list(bound.model.user_vectors(tables, moment, bound.item_vector, bound.item_type))
-        vectors = np.concatenate([block for block, _ in blocks])
-        has_history = np.concatenate([known for _, known in blocks])
-        ranked = top_k(vectors, bound.retrieval_vector, k, seen, allowed)
-        popular = _popular(bound, ~has_history, ranked, seen, allowed)
-        return _as_table(bound, users, popular, has_history, anonymous)
+    def sql(self, query: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The rows of one SELECT over events, items, users, edges, embeddings, retrieval and versions.
 
-    def _follow(self) -> tuple[Warehouse, PublishedVersion]:
-        """The newest state of the warehouse and the version to serve; both are kept while nothing changed."""
-        path = warehouse_file(self._root)
+        Args:
+            query: DuckDB's SQL, read-only: no files, no network, no settings.
+            parameters: values for its `$name` parameters.
+
+        Raises:
+            UsageError: not one SELECT, a mistake in it, or it takes more time or memory than `config.sql` allows.
+        """
+        return run_select(
+            self._root, self._tables(), query, dict(parameters or {}), self._config.sql, self._config.threads
+        )
+
+    def _tables(self) -> dict[str, Any]:
+        with self._current() as session:
+            return session.bound.tables.all()
+
+    @contextmanager
+    def _current(self, as_of: datetime | None = None) -> Iterator[Session]:
+        """The newest state of the warehouse and the version to serve, for one request at a time."""
+        with self._lock:
+            session = self._follow()
+            if as_of is None:
+                yield session
+                return
+            bound = session.bound if session.bound.record.as_of <= as_of else self._version_before(as_of)
+            try:
+                yield Session(session.warehouse, bound, self._config, now=as_of)
+            finally:
+                session.number_items()
+
+    def _follow(self) -> Session:
+        """Both are kept while nothing changed."""
+        path, session = warehouse_file(self._root), self._session
         state = (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
-        if self._warehouse is None or state != self._warehouse_state:
-            self._close_warehouse()
-            self._warehouse = open_warehouse(self._root, threads=self._config.threads)
-            self._warehouse_state = state
+        if session is None or state != self._state:
+            warehouse = open_warehouse(self._root, threads=self._config.threads)
+        else:
+            warehouse = session.warehouse
         folder = published_folder(self._root)
-        if self._bound is None or (folder != self._bound[0] and self._pinned is None):
+        if session is None or folder != self._folder:
             version = self._pinned or DynamicRecord.read(folder).version
-            self._bound = (folder, PublishedVersion.load(self._root, folder, version))
-        return self._warehouse, self._bound[1]
+            bound = PublishedVersion.load(self._root, folder, version)
+        else:
+            bound = session.bound
+        if session is not None and warehouse is session.warehouse and bound is session.bound:
+            return session
+        if session is not None and warehouse is not session.warehouse:
+            self.close()
+        self._session, self._state, self._folder = Session(warehouse, bound, self._config), state, folder
+        return self._session
 
-    def _version_before(self, bound: PublishedVersion, as_of: datetime) -> PublishedVersion:
+    def _version_before(self, as_of: datetime) -> PublishedVersion:
         """The newest kept version that has seen nothing at or after `as_of`."""
-        if bound.record.as_of <= as_of:
-            return bound
         folder = published_folder(self._root)
-        records = [DynamicRecord.read(self._root / "dynamic" / name) for name in kept_versions(folder)]
+        records = [DynamicRecord.read(self._root / "dynamic" / version) for version in kept_versions(folder)]
         early = [record for record in records if record.as_of <= as_of]
         if not early:
             raise NotPublishedError(
-                f"No kept version is from {as_of:%Y-%m-%d %H:%M} or before (kept: "
-                f"{', '.join(f'{record.version} of {record.as_of:%Y-%m-%d %H:%M}' for record in records)}). "
-                f"Build one with `python -m jobs.refresh_static --as-of {as_of:%Y-%m-%dT%H:%M}` and refresh_dynamic."
+                f"No kept version is from {as_of:%Y-%m-%d %H:%M} or before; there are: "
+                + ", ".join(f"{record.version} ({record.as_of:%Y-%m-%d %H:%M})" for record in records)
+                + f". Build one with `python -m jobs.refresh_dynamic --as-of {as_of:%Y-%m-%dT%H:%M}`."
             )
-        newest = max(early, key=lambda record: record.as_of)
+        newest = max(early, key=lambda record: (record.as_of, record.built_at))
         return PublishedVersion.load(self._root, folder, newest.version)
-
-    def _close_warehouse(self) -> None:
-        if self._warehouse is not None:
-            self._warehouse.close()
-            self._warehouse = None
 
     def close(self) -> None:
         """Give the warehouse free."""
         with self._lock:
-            self._close_warehouse()
+            if self._session is not None:
+                self._session.warehouse.close()
+                self._session = None
 
     def __enter__(self) -> Self:
         return self
@@ -222,111 +296,22 @@ class Store:
         self.close()
 
 
-def _histories(
-    warehouse: Warehouse, bound: PublishedVersion, users: pa.Array, moment: datetime
-) -> HistoryTables:
-    return read_histories(warehouse, users, bound.item_id, moment, bound.model.history_days)
+def _as_ids(users: Texts | pa.Array | None) -> pa.Array:
+    if isinstance(users, pa.ChunkedArray):
+        users = users.combine_chunks()
+    return users if isinstance(users, pa.Array) else pa.array(texts(users or [], "users"), pa.string())
 
 
-def _allowed(bound: PublishedVersion, item_type: str | Sequence[str] | None) -> np.ndarray:
-    """(n,) bool: the retrieval rows of the types asked for."""
-    column = bound.retrieval["item_type"]
-    if item_type is None:
-        return np.ones(len(column), dtype=bool)
-    asked = [item_type] if isinstance(item_type, str) else list(item_type)
-    known = sorted(column.unique().to_pylist())
-    unknown = sorted(set(asked) - set(known))
-    if unknown:
-        raise UsageError(f"unknown item type {', '.join(map(repr, unknown))}; there are: {', '.join(known)}.")
-    allowed: np.ndarray = pc.is_in(column, pa.array(asked, pa.string())).to_numpy()
-    return allowed
-
-
-def _as_events(
-    history: Sequence[HistoryEvent], bound: PublishedVersion, as_of: datetime | None
-) -> tuple[pa.Table, datetime]:
-    """A request's own events as an `interaction_event` of one nameless user, and the moment after them."""
-    items = [str(item) for item, _, _ in history]
-    kinds = [kind for _, kind, _ in history]
-    moments = [_as_moment(ts) for _, _, ts in history]
-    unknown = sorted(
-        set(items)
-        - set(bound.item_id.filter(pc.is_in(bound.item_id, pa.array(items, pa.string()))).to_pylist())
-    )
-    if unknown:
-        raise UsageError(f"history holds {len(unknown)} unknown item ids: {', '.join(unknown[:5])}.")
-    if wrong := sorted(set(kinds) - set(EVENT_TYPES)):
-        raise UsageError(f"history holds unknown event types {wrong}; known: {', '.join(EVENT_TYPES)}.")
-    events = pa.table(
-        {
-            "user_id": pa.array([""] * len(items), pa.string()),
-            "item_id": pa.array(items, pa.string()),
-            "event_type": pa.array(kinds, pa.string()),
-            "event_ts": pa.array(moments, pa.timestamp("us")),
-        }
-    )
-    newest = max(moments, default=bound.record.as_of) + timedelta(microseconds=1)
-    return events, as_of or max(newest, bound.record.as_of)
-
-
-def _as_moment(ts: datetime | str) -> datetime:
-    """UTC without a zone."""
+def _somebody(session: Session, history: Sequence[HistoryEvent], as_of: datetime | None) -> AskedUsers:
+    """The nameless user of a request's own events, by default just after them."""
     try:
-        moment = datetime.fromisoformat(ts) if isinstance(ts, str) else ts
-    except ValueError:
-        raise UsageError(f"history: {ts!r} is not a moment; write 2026-01-31T06:00.") from None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
-def _seen_rows(
-    warehouse: Warehouse, bound: PublishedVersion, moment: datetime, include_seen: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """User positions and retrieval rows that are left out."""
-    if include_seen:
-        nothing = np.zeros(0, dtype=np.int64)
-        return nothing, nothing
-    user, node = read_seen(warehouse, moment)
-    row = bound.row_of_node[node]
-    return user[row >= 0], row[row >= 0]
-
-
-def _popular(
-    bound: PublishedVersion,
-    wanted: np.ndarray,
-    ranked: Ranked,
-    seen: tuple[np.ndarray, np.ndarray],
-    allowed: np.ndarray,
-) -> Ranked:
-    """`ranked`, with the lists of the `wanted` users replaced by what is popular and not seen by them."""
-    users = wanted.nonzero()[0]
-    if not len(users):
-        return ranked
-    popularity = bound.retrieval["popularity"].to_numpy().astype(np.float32)[:, None]
-    mine = np.isin(seen[0], users)
-    seen_of_wanted = np.searchsorted(users, seen[0][mine]), seen[1][mine]
-    ones = np.ones((len(users), 1), dtype=np.float32)
-    popular = top_k(ones, popularity, ranked.row.shape[1], seen_of_wanted, allowed)
-    row, score = ranked.row.copy(), ranked.score.copy()
-    row[users], score[users] = popular.row, popular.score
-    return Ranked(row, score)
-
-
-def _as_table(
-    bound: PublishedVersion, users: pa.Array, ranked: Ranked, has_history: np.ndarray, anonymous: bool
-) -> pa.Table:
-    user, place = (ranked.row >= 0).nonzero()
-    row = pa.array(ranked.row[user, place])
-    names = pa.nulls(len(users), pa.string()) if anonymous else users
-    sources = pa.array(np.where(has_history, "model", "popular"))
-    return pa.table(
-        [
-            names.take(pa.array(user)),
-            pa.array(place + 1),
-            bound.retrieval["item_id"].combine_chunks().take(row),
-            bound.retrieval["item_type"].combine_chunks().take(row),
-            pa.array(ranked.score[user, place].astype(np.float64)),
-            sources.take(pa.array(user)),
-            pa.array([bound.record.version]).take(pa.array(np.zeros(len(user), dtype=np.int64))),
-        ],
-        schema=RECOMMENDATION,
-    )
+        items, kinds, moments = zip(*history, strict=True) if history else ((), (), ())
+    except (TypeError, ValueError):
+        raise UsageError("history holds (item_id, event_type, moment) each.") from None
+    node = session.bound.known_nodes(texts(items, "history: an item id"))
+    if wrong := sorted(set(texts(kinds, "history: an event type")) - set(EVENT_TYPES)):
+        raise UsageError(f"history holds unknown event types {wrong}; known: {', '.join(EVENT_TYPES)}.")
+    at = [as_moment(ts, "history") for ts in moments]
+    built = session.bound.record.as_of
+    after = max(max(at, default=built) + timedelta(microseconds=1), built)
+    return session.somebody(node, list(kinds), pa.array(at, pa.timestamp("us")), as_of or after)

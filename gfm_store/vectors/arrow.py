@@ -17,3 +17,9 @@ def to_numpy(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     dim = column.type.list_size
     values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim).copy()
     return values
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    """A table whose columns are one array each: reading a few rows of them copies nothing else."""
+    combined = table.combine_chunks()
+    return combined.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], table.schema)

@@ -19,9 +19,10 @@ import lance
 import pyarrow as pa
 
 from gfm_store.errors import NotPublishedError
+from gfm_store.vectors.indexes import build_indexes
 from gfm_store.vectors.version import DynamicRecord
 
-TABLES = ("retrieval", "user_vector", "item_embedding", "co_interaction_edge")
+TABLES = ("retrieval", "user_vector", "item_embedding", "item_search", "co_interaction_edge")
 LINK = "vectors"
 
 
@@ -83,6 +84,7 @@ def publish(
         dataset = lance.write_dataset(
             tables[name], path, mode="overwrite" if Path(path).exists() else "create"
         )
+        build_indexes(dataset, name)
         _tag(dataset, record.version)
         _forget_old(dataset, keep)
     record_file = partial / "record.json"

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -45,6 +45,9 @@ class StaticRecord(_Record):
     n_edges: int
     window_days: int
     min_users: int
+    text_model: str = "packaged"
+    """As `text.model` was set; a query is encoded by the same."""
+    text_max_tokens: int = 128
     text_fingerprint: str
     text_dim: int
     dim: int
@@ -56,6 +59,21 @@ class StaticRecord(_Record):
     epochs: int
     seconds: dict[str, float]
     """Wall time of each step."""
+
+
+class IndexRecord(_Record):
+    """How a version is searched for one user at a time, chosen by what was measured when it was built."""
+
+    kind: Literal["exact", "ivf_flat"]
+    lists: int
+    probes: int
+    """Lists that a request reads."""
+    recall: dict[str, float]
+    """Recall@10 against exact search, by the share of the items that pass the filter."""
+
+
+EXACT = IndexRecord(kind="exact", lists=0, probes=0, recall={"1.0": 1.0})
+"""What small versions are searched by, and those that were built before there were indexes."""
 
 
 class DynamicRecord(_Record):
@@ -72,6 +90,7 @@ class DynamicRecord(_Record):
     """Rows of `user_vector`."""
     n_pairs: int
     """Training pairs."""
+    index: IndexRecord = EXACT
     validation_ndcg: float
     """NDCG@10 on the last days before `as_of`, by the model that had not seen them."""
     epochs: int

@@ -5,9 +5,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gfm_store import progress
 from gfm_store.config import TwoTowerConfig
+from gfm_store.warehouse.catalogue import statement
 from gfm_store.warehouse.connection import Warehouse
 
 MIN_HISTORY_EVENTS = 5
@@ -103,10 +105,99 @@ def _history_tables(warehouse: Warehouse, as_of: datetime, history_days: int) ->
     )
 
 
-def read_seen(warehouse: Warehouse, as_of: datetime) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items, by number, of all that the users of `user_node` have streamed before `as_of`."""
-    seen = warehouse.select("history/seen_item", as_of=as_of)
-    return seen["user_index"].to_numpy(), seen["node"].to_numpy()
+@dataclass(frozen=True)
+class AskedTables:
+    """What a request reads of its users."""
+
+    history: HistoryTables
+    """Without `n_before`."""
+    seen_user: np.ndarray
+    """(s,) user_index, and"""
+    seen_node: np.ndarray
+    """(s,) item of all that was ever streamed; pairs may repeat."""
+
+
+def number_items(warehouse: Warehouse, item_id: pa.Array) -> None:
+    """Make `item_node`, items numbered by their place in `item_id`, and `known_history` above it, unsorted."""
+    node = pa.array(np.arange(len(item_id), dtype=np.int32))
+    warehouse.execute("DROP VIEW IF EXISTS known_history")
+    warehouse.register("given_item_node", pa.table({"node": node, "item_id": item_id}))
+    warehouse.execute("CREATE OR REPLACE TEMP TABLE item_node AS SELECT node, item_id FROM given_item_node")
+    warehouse.connection.unregister("given_item_node")
+    warehouse.execute(f"CREATE TEMP VIEW known_history AS\n{statement('history/known_history').text}")
+
+
+def sort_histories(warehouse: Warehouse) -> None:
+    """Keep `known_history` by user, so that reading one user is no pass over all events."""
+    warehouse.execute(
+        "CREATE OR REPLACE TEMP TABLE sorted_history AS SELECT * FROM known_history ORDER BY user_id"
+    )
+    warehouse.execute("CREATE OR REPLACE TEMP VIEW known_history AS SELECT * FROM sorted_history")
+
+
+def read_asked(warehouse: Warehouse, user_ids: pa.Array, as_of: datetime, history_days: int) -> AskedTables:
+    """Histories of the given users alone, in one pass; `number_items` comes first."""
+    user_index = pa.array(np.arange(len(user_ids), dtype=np.int32))
+    user_node = pa.table({"user_index": user_index, "user_id": user_ids})
+    if len(user_ids) == 1:
+        user = user_ids[0].as_py()
+        event = warehouse.select("history/one_history", user=user, as_of=as_of)
+        feature = warehouse.select("history/one_feature", user=user)
+    else:
+        warehouse.register("user_node", user_node)
+        event = warehouse.select("history/asked_event", as_of=as_of)
+        feature = warehouse.select("history/user_feature")
+    return _asked(user_node, event, feature, as_of, history_days)
+
+
+def given_history(
+    warehouse: Warehouse,
+    node: np.ndarray,
+    signal: np.ndarray,
+    event_ts: pa.Array,
+    as_of: datetime,
+    history_days: int,
+) -> AskedTables:
+    """The same for one user without a name, of whom these events are known, (E,) each."""
+    event = pa.table(
+        {
+            "user_index": pa.array(np.zeros(len(node), dtype=np.int32)),
+            "node": pa.array(node.astype(np.int32)),
+            "signal": pa.array(signal.astype(np.int8)),
+            "event_ts": event_ts,
+        }
+    )
+    event = event.filter(pc.less(event["event_ts"], pa.scalar(as_of, pa.timestamp("us"))))
+    event = event.sort_by([(name, "ascending") for name in ("event_ts", "node", "signal")])
+    user_node = pa.table({"user_index": pa.array([0], pa.int32()), "user_id": pa.array([""])})
+    feature = warehouse.select("history/one_feature", user="")
+    return _asked(user_node, event, feature, as_of, history_days)
+
+
+def _asked(
+    user_node: pa.Table, event: pa.Table, feature: pa.Table, as_of: datetime, history_days: int
+) -> AskedTables:
+    start = pa.scalar(as_of - timedelta(days=history_days), pa.timestamp("us"))
+    streamed = event.filter(pc.equal(event["signal"], 0))
+    history = HistoryTables(
+        as_of=as_of,
+        user_node=user_node,
+        user_event=event.filter(pc.greater_equal(event["event_ts"], start)),
+        user_feature=feature,
+        history_days=history_days,
+    )
+    return AskedTables(history, streamed["user_index"].to_numpy(), streamed["node"].to_numpy())
+
+
+def read_recent_streams(warehouse: Warehouse, as_of: datetime, days: int) -> pa.Table:
+    """`recent_stream` of the last days before `as_of`; further back while nobody streamed. Needs `item_node`."""
+    first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
+    while True:
+        start = as_of - timedelta(days=days)
+        recent = warehouse.select("history/recent_stream", start=start, as_of=as_of)
+        if recent.num_rows or first is None or start < first:
+            return recent
+        days *= 2
 
 
 def read_withdrawn(warehouse: Warehouse, as_of: datetime) -> np.ndarray:

@@ -10,8 +10,10 @@ from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 from gfm_store.config import BlendConfig, Config, TwoTowerConfig
 from gfm_store.dynamic_layer import fitting
+from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, ItemContext
 from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, smallest_of_the_best
 from gfm_store.dynamic_layer.fitting import fit_dynamic
+from gfm_store.dynamic_layer.history import HistoryBatch
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.static_layer.structure import structural_coordinates, turned_to
 from gfm_store.warehouse.connection import open_warehouse
@@ -244,3 +246,39 @@ def test_a_world_without_streams_keeps_the_towers_alone(tmp_path):
     fitted = fit(*read(make_warehouse(tmp_path, catalogue("a", "b"), events)))
     assert fitted.model.blended is None
     assert np.isfinite(fitted.item_vectors).all()
+
+
+def skipped(blend, table, *events):
+    """What skips take, of one history of (node, signal), newest first; every factor is `table`."""
+    node, signal = (torch.tensor([[event[i] for event in events]]) for i in (0, 1))
+    history = HistoryBatch(node, signal, torch.ones(1, len(events)))
+    context = ItemContext(torch.zeros(len(table), 3), torch.zeros(len(table), NUM_TRAITS), (table, table))
+    with torch.no_grad():
+        return blend.skipped(history, context)[0]
+
+
+def test_a_skip_takes_its_item_s_factors_unless_it_was_streamed_since():
+    torch.manual_seed(0)
+    blend = Blend(num_features=3, num_types=1, momentum_dim=2, factor_dims=(4, 4)).eval()
+    table = torch.eye(4)
+    assert skipped(blend, table, (1, 0), (2, 1)).abs().sum() == 0
+    assert skipped(blend, table, (2, 0), (2, 2)).abs().sum() == 0
+    taken = skipped(blend, table, (2, 2), (2, 0), (1, 0))
+    assert (taken > 0).nonzero()[:, 0].tolist() == [3 + 2, 3 + 4 + 2]  # momentum and the general part stay
+    one, two = (skipped(blend, table, *[(2, 2)] * n, (1, 0))[5] for n in (1, 4))
+    assert one < two < 4 * one
+
+
+def test_users_are_as_they_were_when_only_their_own_items_are_looked_at(tastes):
+    """Items grow older between a refresh and a request; only those of the history are."""
+    fitted = fit(*tastes)
+    blended = fitted.model.blended
+    later = AS_OF + timedelta(days=3)
+    node = torch.tensor([[3, 1, 3], [0, 5, 0]])
+    slot, age = torch.tensor([[0, 0, 2], [0, -1, -1]]), torch.tensor([[1.0, 5.0, 9.0], [2.0, 0.0, 0.0]])
+    history = HistoryBatch(node, slot, age)
+    context = blended.context.rows(torch.arange(len(ITEMS)))
+    context.traits[:, :2] += 3 * (context.traits[:, :2] >= 0)
+    with torch.no_grad():
+        expected = blended.blend.user_vectors(history, context) - blended.blend.skipped(history, context)
+    assert torch.allclose(blended.user_vectors(history, later), expected, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import io
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -118,6 +119,54 @@ def test_recommend_writes_files(published, tmp_path, ending, capsys):
     assert [row["user_id"] for row in rows] == ["user-066"] * 3 + ["nobody"] * 3
     assert [int(row["rank"]) for row in rows] == [1, 2, 3] * 2
     assert "6 rows for 2 users" in capsys.readouterr().out
+
+
+def test_sql_prints_a_table(published, capsys):
+    query = (
+        "SELECT item_type, count(*) AS n, NULL AS '[b]nothing' FROM retrieval GROUP BY item_type ORDER BY 1"
+    )
+    assert run("sql", "--warehouse", published, query) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["item_type", "n", "[b]nothing"]
+    assert [line[0] for line in lines[1:]] == ["audiobook", "music", "podcast"]
+
+
+def test_sql_reads_standard_input(published, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 40 + 2 AS answer"))
+    assert run("sql", "--warehouse", published) == 0
+    assert capsys.readouterr().out.split() == ["answer", "42"]
+
+
+def test_sql_writes_files(published, tmp_path, capsys):
+    for name in ("rows.parquet", "rows.csv"):
+        query = "SELECT item_id, item_type FROM item ORDER BY item_id"
+        assert run("sql", "--warehouse", published, query, "--out", tmp_path / name) == 0
+        assert "150 rows" in capsys.readouterr().out
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert rows == list(csv.DictReader((tmp_path / "rows.csv").open(encoding="utf-8")))
+    assert run("sql", "--warehouse", published, "FROM user_vector", "--out", tmp_path / "v.parquet") == 0
+    assert pq.read_table(tmp_path / "v.parquet")["vector"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["DROP TABLE item"], "Only SELECT statements can be run"),
+        (["SELECT * FROM read_text('/etc/passwd')"], "read_text cannot be used here"),
+        (["SELECT nothing FROM item"], 'Referenced column "nothing" not found'),
+        (["SELECT 1", "--out", "rows.xlsx"], "the ending must be .parquet or .csv"),
+        (["SELECT vector FROM user_vector", "--out", "rows.csv"], "Lists and vectors go into .parquet only"),
+        (["SELECT * FROM item WHERE item_id = $item"], "item"),
+    ],
+)
+def test_sql_says_what_is_wrong(published, argv, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("sql", "--warehouse", published, *argv) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert message in printed
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_all_users(published, tmp_path):

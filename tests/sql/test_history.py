@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from worlds import AS_OF, Recorder, add_events, ago, catalogue, make_warehouse, stream
@@ -10,7 +11,16 @@ from gfm_store import progress
 from gfm_store.config import TwoTowerConfig
 from gfm_store.warehouse.catalogue import statement
 from gfm_store.warehouse.connection import open_warehouse
-from gfm_store.warehouse.history import read_histories, read_seen, read_training, read_withdrawn
+from gfm_store.warehouse.history import (
+    given_history,
+    number_items,
+    read_asked,
+    read_histories,
+    read_recent_streams,
+    read_training,
+    read_withdrawn,
+    sort_histories,
+)
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -102,11 +112,10 @@ def test_days_are_whole_spans_that_end_just_before_the_moment(tmp_path, as_of, o
     assert rows(tmp_path, "history/item_day", as_of=as_of) == [(0, expected, 1)]
 
 
-def test_seen_is_what_was_streamed(tmp_path):
+def test_streams_alone_make_user_items(tmp_path):
     events = [stream("u", "p1", 400), stream("u", "p1", 3), stream("v", "p2", 2), stream("v", "p1", 0)]
     events += [("u", "p2", "follow", ago(1)), ("u", "p2", "skip", ago(1))]
     make_warehouse(tmp_path, catalogue("p1", "p2"), events)
-    assert rows(tmp_path, "history/seen_item") == [(0, 0), (1, 1)]
     assert rows(tmp_path, "history/user_item") == [(0, 0, ago(3)), (1, 1, ago(2))]
 
 
@@ -127,14 +136,89 @@ def test_withdrawn_items_are_those_withdrawn_by_the_moment(tmp_path):
     assert rows(tmp_path, "history/withdrawn_item") == [(1,)]
 
 
-def test_seen_and_withdrawn_come_as_arrays(tmp_path):
+def test_a_request_reads_its_users_in_one_pass(tmp_path):
     items = catalogue("p1") + catalogue("p2", withdrawn_at=ago(1))
-    make_warehouse(tmp_path, items, [stream("u", "p1", 1), stream("v", "p2", 2)])
+    events = [
+        stream("u", "p1", 1),
+        stream("v", "p2", 200),
+        ("v", "p1", "skip", ago(1)),
+        stream("v", "p1", -1),
+    ]
+    make_warehouse(tmp_path, items, events, [{"user_id": "v", "country": "SE"}])
     with open_warehouse(tmp_path) as warehouse:
-        read_histories(warehouse, pa.array(["v", "stranger"]), pa.array(["p1", "p2"]), AS_OF, 90)
-        user, node = read_seen(warehouse, AS_OF)
-        assert (user.tolist(), node.tolist()) == ([0], [1])
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        asked = read_asked(warehouse, pa.array(["v", "stranger", "v"]), AS_OF, 90)
+        assert (asked.seen_user.tolist(), asked.seen_node.tolist()) == ([0, 2], [1, 1])
+        assert [tuple(row.values()) for row in asked.history.user_event.to_pylist()] == [
+            (0, 0, 2, ago(1)),
+            (2, 0, 2, ago(1)),
+        ]
+        assert asked.history.user_feature["country"].to_pylist() == ["SE", None, "SE"]
         assert read_withdrawn(warehouse, AS_OF).tolist() == [1]
+
+
+def test_one_user_is_read_as_among_several(tmp_path):
+    events = [
+        stream("v", "p1", 200),
+        ("v", "p2", "skip", ago(1)),
+        stream("u", "p1", 3),
+        ("v", "p1", "follow", ago(1)),
+    ]
+    make_warehouse(
+        tmp_path, catalogue("p1", "p2"), events, [{"user_id": "v", "country": "SE", "plan": "free"}]
+    )
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        for user in ("v", "stranger", "x' OR 1=1"):
+            one = read_asked(warehouse, pa.array([user]), AS_OF, 90)
+            several = read_asked(warehouse, pa.array([user, "u"]), AS_OF, 90)
+            events = several.history.user_event
+            assert one.history.user_event.equals(events.filter(pa.compute.equal(events["user_index"], 0)))
+            assert one.history.user_feature.equals(several.history.user_feature.slice(0, 1))
+            assert one.seen_node.tolist() == several.seen_node[several.seen_user == 0].tolist()
+
+
+def test_sorted_histories_read_the_same(tmp_path):
+    events = [stream(user, item, day) for user in "vuw" for day, item in enumerate(("p2", "p1"), 1)]
+    make_warehouse(tmp_path, catalogue("p1", "p2", "p3"), events)
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        plain = read_asked(warehouse, pa.array(["w", "v"]), AS_OF, 90).history.user_event
+        sort_histories(warehouse)
+        assert read_asked(warehouse, pa.array(["w", "v"]), AS_OF, 90).history.user_event.equals(plain)
+        number_items(warehouse, pa.array(["p2"]))
+        assert read_asked(warehouse, pa.array(["w"]), AS_OF, 90).seen_node.tolist() == [0]
+    assert plain["user_index"].to_pylist() == [0, 0, 1, 1]
+
+
+def test_given_events_are_read_as_those_of_the_warehouse(tmp_path):
+    events = [
+        stream("u", "p1", 2),
+        ("u", "p2", "skip", ago(3)),
+        stream("u", "p2", 100),
+        stream("u", "p1", -1),
+    ]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events)
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        moments = pa.array([ts for *_, ts in events], pa.timestamp("us"))
+        nodes, signals = np.array([0, 1, 1, 0]), np.array([0, 2, 0, 0])
+        given = given_history(warehouse, nodes, signals, moments, AS_OF, 90)
+        read = read_asked(warehouse, pa.array(["u"]), AS_OF, 90)
+    assert given.history.user_event.to_pylist() == read.history.user_event.to_pylist()
+    assert given.seen_node.tolist() == read.seen_node.tolist() == [1, 0]
+    assert given.history.user_feature.to_pylist() == read.history.user_feature.to_pylist()
+
+
+def test_recent_streams_by_country_reach_further_back_where_there_are_none(tmp_path):
+    events = [stream("u", "p1", 3), stream("u", "p1", 4), stream("v", "p1", 5), stream("v", "p2", 40)]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events, [{"user_id": "u", "country": "SE"}])
+    with open_warehouse(tmp_path) as warehouse:
+        number_items(warehouse, pa.array(["p1", "p2"]))
+        lately = read_recent_streams(warehouse, AS_OF, 14)
+        assert {tuple(row.values()) for row in lately.to_pylist()} == {(0, "SE", 2), (0, None, 1)}
+        before = read_recent_streams(warehouse, ago(30), 7)
+        assert [tuple(row.values()) for row in before.to_pylist()] == [(1, None, 1)]
 
 
 def test_histories_of_given_users_follow_the_given_order(tmp_path):

@@ -1,0 +1,199 @@
+"""One request, with reading the history and making the user's vector, beside searches that are handed that vector."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gfm_store.benchmark.measure import OURS, Measurement, median_ms
+from gfm_store.serving.store import Store
+from gfm_store.vectors.arrow import to_numpy
+from gfm_store.vectors.plain import Search, build_ivf_flat, flat_search, ivf_search
+
+K = 10
+REQUESTS = 40
+"""More than a store takes to sort histories by user."""
+PROBES = (1, 2, 4, 8, 16, 32, 64, 128)
+ENOUGH = 0.95
+"""An approximate peer is measured at the fewest probes that reach this recall."""
+
+Rows = Callable[[np.ndarray], np.ndarray]
+"""A user's vector (dim,) to rows of `retrieval`, best first."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A filter, and who asks: n items, q users."""
+
+    name: str
+    arguments: dict[str, str]
+    """As `recommend` takes it."""
+    where: str | None
+    """As SQL has it."""
+    allowed: np.ndarray
+    """(n,) bool."""
+    items: np.ndarray
+    """(n, dim) float32."""
+    item_id: np.ndarray
+    """(n,) text."""
+    users: list[str]
+    queries: np.ndarray
+    """(q, dim) float32."""
+
+    @property
+    def task(self) -> str:
+        return f"one request: {self.name}, {self.allowed.mean():.1%} of {len(self.items):,} items"
+
+    def recall(self, search: Rows) -> float:
+        """Recall@10 against exact search."""
+        found = [
+            np.isin(exact(self.items, query, self.allowed), search(query)).mean() for query in self.queries
+        ]
+        return float(np.mean(found))
+
+    def measured(self, system: str, search: Rows, note: str = "", times: int = REQUESTS) -> Measurement:
+        """A peer's time and recall."""
+        time = median_ms(lambda i: search(self.queries[i % len(self.queries)]), times)
+        return Measurement(self.task, system, time, self.recall(search), note=note)
+
+    def tuned(self, system: str, search_at: Callable[[int], Rows]) -> Measurement:
+        """The same for a peer that reads so many lists, at the fewest that find enough."""
+        for probes in PROBES:
+            recall = self.recall(search_at(probes))
+            if recall >= ENOUGH:
+                return self.measured(system, search_at(probes), f"{probes} probes")
+        return Measurement(self.task, system, recall=recall, note=f"recall below {ENOUGH} at {probes} probes")
+
+
+def exact(items: np.ndarray, query: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """(K,) rows with the highest dot product that pass, by NumPy; fewer where fewer pass."""
+    scores = items @ query
+    scores[~allowed] = -np.inf
+    best = np.argpartition(-scores, min(K, len(scores)) - 1)[:K]
+    return best[scores[best] > -np.inf]
+
+
+def measure_requests(store: Store, root: Path, scratch: Path) -> list[Measurement]:
+    """Ours and its peers under three filters."""
+    measured = []
+    questions = list(_questions(store))
+    indexed = build_ivf_flat(root, scratch)
+    faiss_index = _faiss_index(questions[0].items)
+    for asked in questions:
+        row = {item: i for i, item in enumerate(asked.item_id.tolist())}
+
+        def rows_of(search: Search, row: dict[str, int] = row) -> Rows:
+            return lambda query: np.array([row[item] for item in search(query)], dtype=np.int64)
+
+        def probing(
+            probes: int, where: str | None = asked.where, of: Callable[[Search], Rows] = rows_of
+        ) -> Rows:
+            return of(ivf_search(indexed, K, where, probes))
+
+        measured.append(_ours(store, asked))
+        measured += _exact(asked)
+        flat = rows_of(flat_search(root, K, asked.where))
+        measured.append(asked.measured("LanceDB flat", flat, times=5))
+        measured.append(asked.tuned("LanceDB IVF_FLAT", probing))
+        measured += list(_faiss(faiss_index, asked))
+    return measured
+
+
+def _questions(store: Store) -> Iterator[Asked]:
+    table = store.sql("SELECT item_id, item_type, language, vector FROM retrieval")
+    items, item_id = to_numpy(table["vector"]), np.array(table["item_id"].to_pylist(), dtype=object)
+    item_type, language = (
+        np.array(table[name].to_pylist(), dtype=object) for name in ("item_type", "language")
+    )
+    ids = store.users()
+    users = [ids[i].as_py() for i in range(0, len(ids), max(len(ids) // REQUESTS, 1))][:REQUESTS]
+    queries = np.stack([store.user_vector(user) for user in users])
+    names, counts = np.unique(item_type.astype(str), return_counts=True)
+    rare, common = names[counts.argmin()], names[counts.argmax()]
+    for name, kind, spoken in (
+        ("any", None, None),
+        (rare, rare, None),
+        (f"{common} in Swedish", common, "sv"),
+    ):
+        arguments, allowed, parts = {}, np.ones(len(items), dtype=bool), []
+        if kind:
+            arguments["item_type"], allowed = str(kind), allowed & (item_type == kind)
+            parts.append(f"item_type = '{kind}'")
+        if spoken:
+            arguments["languages"], allowed = spoken, allowed & (language == spoken)
+            parts.append(f"language = '{spoken}'")
+        yield Asked(name, arguments, " AND ".join(parts) or None, allowed, items, item_id, users, queries)
+
+
+def _ours(store: Store, asked: Asked) -> Measurement:
+    def request(i: int) -> list[str]:
+        user = asked.users[i % len(asked.users)]
+        listed = store.recommend(user, K, include_seen=True, **asked.arguments)  # type: ignore[arg-type]
+        found: list[str] = listed["item_id"].to_pylist()
+        return found
+
+    time = median_ms(request, REQUESTS)
+    found = [
+        np.isin(asked.item_id[exact(asked.items, query, asked.allowed)], request(i)).mean()
+        for i, query in enumerate(asked.queries)
+    ]
+    kind = store.sql("SELECT index_kind FROM version WHERE is_published")["index_kind"][0].as_py()
+    return Measurement(
+        asked.task, OURS, time, float(np.mean(found)), note=f"history and user tower too; {kind}"
+    )
+
+
+def _exact(asked: Asked) -> list[Measurement]:
+    items, denied = torch.from_numpy(asked.items), torch.from_numpy(~asked.allowed)
+    rows = asked.allowed.nonzero()[0]
+    kept = asked.items[rows]
+
+    def by_torch(query: np.ndarray) -> np.ndarray:
+        scores = (items @ torch.from_numpy(query)).masked_fill_(denied, -torch.inf)
+        best: np.ndarray = scores.topk(min(K, len(rows))).indices.numpy()
+        return best
+
+    def by_kept_rows(query: np.ndarray) -> np.ndarray:
+        scores = kept @ query
+        return rows[np.argpartition(-scores, min(K, len(rows)) - 1)[:K]]
+
+    return [
+        asked.measured("NumPy exact", lambda query: exact(asked.items, query, asked.allowed)),
+        asked.measured("torch exact", by_torch),
+        asked.measured("NumPy exact, rows of the filter kept apart", by_kept_rows),
+    ]
+
+
+def _faiss_index(items: np.ndarray):  # type: ignore[no-untyped-def]
+    """An IVF index of faiss over all items; None where faiss is not installed."""
+    if importlib.util.find_spec("faiss") is None:
+        return None
+    import faiss
+
+    lists = max(int(len(items) ** 0.5), 1)
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(items.shape[1]), items.shape[1], lists, faiss.METRIC_INNER_PRODUCT
+    )
+    index.train(items[np.random.default_rng(0).permutation(len(items))[: lists * 50]])
+    index.add(items)
+    return index
+
+
+def _faiss(index, asked: Asked) -> Iterator[Measurement]:  # type: ignore[no-untyped-def]
+    if index is None:
+        yield Measurement(
+            asked.task, "faiss IVF_FLAT", note="not installed: pip install 'gfm-store[benchmark]'"
+        )
+        return
+    import faiss
+
+    selector = faiss.IDSelectorBitmap(np.packbits(asked.allowed, bitorder="little"))
+
+    def search_at(probes: int) -> Rows:
+        parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
+        return lambda query: index.search(query[None], K, params=parameters)[1][0]
+
+    yield asked.tuned("faiss IVF_FLAT", search_at)

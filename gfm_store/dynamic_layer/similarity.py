@@ -1,0 +1,41 @@
+"""The space of items alone: what is like what, and what a text means.
+
+    similarity(a, b) = (cosine of their texts + cosine of what their listeners say of them) / 2
+
+Retrieval vectors are made for users: much of them is about how an item is doing, which says nothing of what it is like.
+On the made world, whose hidden scenes are known, equal halves of both cosines find more of an item's own scene (32% of
+ten, 29% across types) than text (22%, 19%), interaction factors (29%, 23%), HGNN (7%, 3%) or retrieval vectors (14%,
+12%) alone. An item that nobody streamed yet is compared by its text.
+"""
+
+import numpy as np
+
+from gfm_store.static_layer.structure import unit
+
+
+def similarity_vectors(text: np.ndarray, behaviour: np.ndarray) -> np.ndarray:
+    """(n, dim) float32 of unit length; the last dimension pads, so that L2, cosine and dot product rank alike.
+
+    Args:
+        text: (n, text_dim) and behaviour: (n, r), rows of unit length or zero.
+    """
+    parts = np.concatenate([unit(text), unit(behaviour)], axis=1) / np.sqrt(2, dtype=np.float32)
+    vectors = np.zeros((len(parts), -(-(parts.shape[1] + 1) // 8) * 8), dtype=np.float32)
+    vectors[:, : parts.shape[1]] = parts
+    vectors[:, -1] = np.sqrt(np.maximum(1 - np.einsum("nd,nd->n", parts, parts), 0))
+    return vectors
+
+
+def as_query(vectors: np.ndarray) -> np.ndarray:
+    """Similarity vectors of items as what is searched with: without padding, the dot product is the similarity."""
+    query = vectors.copy()
+    query[..., -1] = 0
+    return query
+
+
+def text_query(text: np.ndarray, dim: int) -> np.ndarray:
+    """(dim,) float32: a text vector (text_dim,) as what is searched with, so that the dot product with an item is
+    the cosine of both texts."""
+    query = np.zeros(dim, dtype=np.float32)
+    query[: len(text)] = text * np.sqrt(2, dtype=np.float32)
+    return query

@@ -1,0 +1,203 @@
+"""Lists for users: the exact ranking, then, where asked for, a cap per creator and diversity."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from gfm_store.dynamic_layer.similarity import as_query
+from gfm_store.errors import UsageError
+from gfm_store.schema import RECOMMENDATION
+from gfm_store.serving.diversity import marginal_relevance, within_cap
+from gfm_store.serving.filters import ItemFilter
+from gfm_store.serving.partition import PartitionIndex
+from gfm_store.serving.published import PublishedVersion
+from gfm_store.serving.ranking import Ranked, top_k
+from gfm_store.serving.session import AskedUsers, Session
+
+NOTHING = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+DIVERSE_POOL = 10
+"""Diversity chooses among so many times k items."""
+MIN_POOL = 50
+REORDERED_AT_ONCE = 64
+"""Users whose pools are held at once."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a list beside whom it is for."""
+
+    k: int = 10
+    filter: ItemFilter = field(default_factory=ItemFilter)
+    include_seen: bool = False
+    max_per_creator: int | None = None
+    diversity: float = 0.0
+
+    def check(self) -> None:
+        """
+        Raises:
+            UsageError: a number is out of its bounds.
+        """
+        check_k(self.k)
+        if self.max_per_creator is not None and self.max_per_creator < 1:
+            raise UsageError(f"max_per_creator is {self.max_per_creator}; it must be at least 1.")
+        if not 0 <= self.diversity <= 1:
+            raise UsageError(f"diversity is {self.diversity}; it must lie between 0 and 1.")
+
+
+def check_k(k: int) -> None:
+    """
+    Raises:
+        UsageError: k is no whole number of at least 1.
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise UsageError(f"k is {k!r}; it must be a whole number.")
+    if k < 1:
+        raise UsageError(f"k is {k}; it must be at least 1.")
+
+
+def recommend(session: Session, users: AskedUsers, wish: Wish) -> pa.Table:
+    """Lists as RECOMMENDATION, by user in the order asked, then rank."""
+    ranked = rank(session, users, wish)
+    user, place = (ranked.row >= 0).nonzero()
+    row = pa.array(ranked.row[user, place])
+    bound = session.bound
+    sources = pa.array(np.where(users.has_history, "model", "popular"))
+    return pa.table(
+        [
+            users.user_id.take(pa.array(user)),
+            pa.array(place + 1),
+            bound.retrieval["item_id"].take(row),
+            bound.retrieval["item_type"].take(row),
+            pa.array(ranked.score[user, place].astype(np.float64)),
+            sources.take(pa.array(user)),
+            pa.array([bound.record.version]).take(pa.array(np.zeros(len(user), dtype=np.int64))),
+        ],
+        schema=RECOMMENDATION,
+    )
+
+
+def rank(session: Session, users: AskedUsers, wish: Wish) -> Ranked:
+    """The k best items of each user; rows of `retrieval`."""
+    allowed = wish.filter.allowed(session.bound) & session.offered
+    k = min(wish.k, len(allowed))
+    row = np.full((len(users.vector), k), -1, dtype=np.int64)
+    score = np.full((len(users.vector), k), -np.inf, dtype=np.float32)
+    for group in _groups(session, users):
+        here = allowed if group.in_market is None else allowed & group.in_market
+        seen = NOTHING if wish.include_seen else _of(users.seen, group.user, len(row))
+        part = _rank(session.bound, group, k, seen, here, wish)
+        row[group.user], score[group.user] = part.row, part.score
+    return Ranked(row, score)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Users of a request who are offered the same items, scored in the same way."""
+
+    user: np.ndarray
+    """(u,) positions in the request."""
+    in_market: np.ndarray | None
+    """(n,) bool; None for all."""
+    user_side: np.ndarray
+    """(u, d) and"""
+    item_side: np.ndarray
+    """(n, d), whose dot product is the score."""
+    index: PartitionIndex | None
+    """Over the items, for one user alone."""
+
+
+def _groups(session: Session, users: AskedUsers) -> Iterator[_Group]:
+    """By country, users with a history apart from those without; one group where countries make no difference."""
+    for has_history in (True, False):
+        user = (users.has_history == has_history).nonzero()[0]
+        country = users.country[user]
+        if has_history and not session.has_markets:
+            country = np.full(len(user), None, dtype=object)
+        for one in dict.fromkeys(country.tolist()):
+            mine = user[country == one]
+            index = session.bound.index if has_history else None
+            if has_history:
+                sides = users.vector[mine], session.bound.retrieval_vector
+            else:
+                popular = session.popularity.scores(one)
+                sides = np.ones((len(mine), 1), dtype=np.float32), popular[:, None]
+            yield _Group(mine, session.in_market(one), *sides, index)
+
+
+def _of(
+    seen: tuple[np.ndarray, np.ndarray], user: np.ndarray, num_users: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What some of the users have seen, with their positions among these."""
+    place = np.full(num_users, -1, dtype=np.int64)
+    place[user] = np.arange(len(user))
+    mine = place[seen[0]]
+    return mine[mine >= 0], seen[1][mine >= 0]
+
+
+def _rank(
+    bound: PublishedVersion,
+    group: _Group,
+    k: int,
+    seen: tuple[np.ndarray, np.ndarray],
+    allowed: np.ndarray,
+    wish: Wish,
+) -> Ranked:
+    if wish.max_per_creator is None and not wish.diversity:
+        if group.index is not None and len(group.user) == 1:
+            return _one(group.index, group.user_side[0], k, seen[1], allowed)
+        return top_k(group.user_side, group.item_side, k, seen, allowed)
+    row = np.full((len(group.user), k), -1, dtype=np.int64)
+    score = np.full((len(group.user), k), -np.inf, dtype=np.float32)
+    for begin in range(0, len(group.user), REORDERED_AT_ONCE):
+        some = np.arange(begin, min(begin + REORDERED_AT_ONCE, len(group.user)))
+        mine = _of(seen, some, len(group.user))
+        part = _reordered(bound, group.user_side[some], group.item_side, k, mine, allowed, wish)
+        row[some], score[some] = part.row, part.score
+    return Ranked(row, score)
+
+
+def _one(index: PartitionIndex, vector: np.ndarray, k: int, seen: np.ndarray, allowed: np.ndarray) -> Ranked:
+    """The list of one user, who need not wait for all items."""
+    allowed = allowed.copy()
+    allowed[seen] = False
+    found, scores = index.search(vector, k, allowed)
+    row = np.full((1, k), -1, dtype=np.int64)
+    score = np.full((1, k), -np.inf, dtype=np.float32)
+    row[0, : len(found)], score[0, : len(found)] = found, scores
+    return Ranked(row, score)
+
+
+def _reordered(
+    bound: PublishedVersion,
+    user_side: np.ndarray,
+    item_side: np.ndarray,
+    k: int,
+    seen: tuple[np.ndarray, np.ndarray],
+    allowed: np.ndarray,
+    wish: Wish,
+) -> Ranked:
+    """Lists under a cap or with diversity, from pools that grow until they hold enough."""
+    enough = DIVERSE_POOL * k if wish.diversity else k
+    pool = min(max(2 * enough, MIN_POOL), len(allowed))
+    while True:
+        ranked = top_k(user_side, item_side, pool, seen, allowed)
+        there = ranked.row >= 0
+        kept = there.copy()
+        if wish.max_per_creator is not None:
+            creator = np.where(there, bound.creator_code[ranked.row], -1)
+            kept &= within_cap(creator, wish.max_per_creator)
+        if pool == len(allowed) or ((kept.sum(1) >= enough) | ~there.all(1)).all():
+            break
+        pool = min(4 * pool, len(allowed))
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :enough]  # those kept, best first
+    row = np.where(np.take_along_axis(kept, order, 1), np.take_along_axis(ranked.row, order, 1), -1)
+    score = np.where(row >= 0, np.take_along_axis(ranked.score, order, 1), np.float32(-np.inf))
+    if wish.diversity:
+        vector = bound.search_vector[row]
+        place = marginal_relevance(score, as_query(vector), k, wish.diversity)
+        row = np.where(place >= 0, np.take_along_axis(row, place, 1), -1)
+        score = np.where(place >= 0, np.take_along_axis(score, place, 1), np.float32(-np.inf))
+    missing = ((0, 0), (0, k - row.shape[1]))
+    return Ranked(np.pad(row, missing, constant_values=-1), np.pad(score, missing, constant_values=-np.inf))

@@ -1,0 +1,147 @@
+"""What a request stands on: one state of the warehouse and one published version, and what both say of users."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gfm_store.config import Config
+from gfm_store.schema import SKIP_SIGNAL, STRONG_SIGNALS, WEAK_SIGNALS
+from gfm_store.serving.popular import Popularity
+from gfm_store.serving.published import PublishedVersion
+from gfm_store.warehouse.connection import Warehouse, newest_event
+from gfm_store.warehouse.history import (
+    AskedTables,
+    HistoryTables,
+    given_history,
+    number_items,
+    read_asked,
+    read_recent_streams,
+    read_withdrawn,
+    sort_histories,
+)
+
+SIGNALS = dict.fromkeys(STRONG_SIGNALS, 0) | dict.fromkeys(WEAK_SIGNALS, 1) | {SKIP_SIGNAL: 2}
+REQUESTS_BEFORE_SORTING = 30
+"""Sorting all events by user costs about as much as so many requests that pass over all of them."""
+
+
+@dataclass(frozen=True)
+class AskedUsers:
+    """U users of a request as the model sees them."""
+
+    user_id: pa.Array
+    """(U,), null for somebody without a name."""
+    history: HistoryTables
+    vector: np.ndarray
+    """(U, dim) float32."""
+    has_history: np.ndarray
+    """(U,) bool."""
+    country: np.ndarray
+    """(U,) text, or None where it is not known."""
+    seen: tuple[np.ndarray, np.ndarray]
+    """User positions and rows of `retrieval`, of all that they have streamed."""
+
+
+class Session:
+    """Reads users against one version at one moment, by default just after the newest event.
+
+    A connection serves one session at a time: the one whose `number_items` was called last.
+    """
+
+    def __init__(
+        self, warehouse: Warehouse, bound: PublishedVersion, config: Config, now: datetime | None = None
+    ) -> None:
+        self.warehouse, self.bound, self._config, self._now = warehouse, bound, config, now
+        self.number_items()
+
+    def number_items(self) -> None:
+        """Let the connection know items by this version's nodes, and events as they stand in it now."""
+        number_items(self.warehouse, self.bound.item_id)
+        self._requests = 0
+
+    @cached_property
+    def now(self) -> datetime:
+        """The moment of all answers."""
+        return self._now or newest_event(self.warehouse)
+
+    def users(self, user_ids: pa.Array) -> AskedUsers:
+        """Users of the warehouse, with their histories."""
+        self._requests += 1
+        if self._requests == REQUESTS_BEFORE_SORTING:
+            sort_histories(self.warehouse)
+        tables = read_asked(self.warehouse, user_ids, self.now, self.bound.model.history_days)
+        return self._asked(user_ids, tables)
+
+    def somebody(
+        self, node: np.ndarray, event_type: list[str], event_ts: pa.Array, moment: datetime
+    ) -> AskedUsers:
+        """One user without a name, with the events of a request alone, (E,) each."""
+        signal = np.array([SIGNALS[kind] for kind in event_type], dtype=np.int8)
+        days = self.bound.model.history_days
+        tables = given_history(self.warehouse, node, signal, event_ts, moment, days)
+        return self._asked(pa.nulls(1, pa.string()), tables)
+
+    def vectors(self, history: HistoryTables) -> tuple[np.ndarray, np.ndarray]:
+        """(U, dim) float32 vectors, and (U,) bool: who has a history."""
+        bound = self.bound
+        blocks = list(bound.model.user_vectors(history, history.as_of, bound.item_vector, bound.item_type))
+        if not blocks:
+            return np.zeros((0, bound.model.dim), dtype=np.float32), np.zeros(0, dtype=bool)
+        return np.concatenate([block for block, _ in blocks]), np.concatenate([known for _, known in blocks])
+
+    @cached_property
+    def offered(self) -> np.ndarray:
+        """(n,) bool: rows of `retrieval` that are not withdrawn."""
+        withdrawn = self.bound.row_of_node[read_withdrawn(self.warehouse, self.now)]
+        offered = np.ones(self.bound.retrieval.num_rows, dtype=bool)
+        offered[withdrawn[withdrawn >= 0]] = False
+        return offered
+
+    @cached_property
+    def popularity(self) -> Popularity:
+        """What users without a history are shown."""
+        recent = read_recent_streams(self.warehouse, self.now, self._config.serving.popular_days)
+        return Popularity(self.bound, recent, self.now)
+
+    @property
+    def has_markets(self) -> bool:
+        """Whether any item is offered in some countries only."""
+        return self._markets is not None
+
+    def in_market(self, country: str | None) -> np.ndarray | None:
+        """(n,) bool: rows that may be offered in a country, or None for all; what is unknown forbids nothing."""
+        offers = self._markets
+        if country is None or offers is None:
+            return None
+        codes, row, market = offers
+        code = codes.get(country, -1)
+        allowed = np.ones(self.bound.retrieval.num_rows, dtype=bool)
+        allowed[row] = False
+        allowed[row[market == code]] = True
+        return allowed
+
+    @cached_property
+    def _markets(self) -> tuple[dict[str, int], np.ndarray, np.ndarray] | None:
+        """Codes of countries, and rows and codes of all offers of items with markets; None without any."""
+        markets = self.bound.attribute["markets"]
+        row = pc.list_parent_indices(markets).to_numpy(zero_copy_only=False)
+        if not len(row):
+            return None
+        coded = pc.list_flatten(markets).dictionary_encode()
+        codes = {name: code for code, name in enumerate(coded.dictionary.to_pylist())}
+        return codes, row, pc.fill_null(coded.indices, -2).to_numpy(zero_copy_only=False)
+
+    def _asked(self, user_ids: pa.Array, tables: AskedTables) -> AskedUsers:
+        vector, has_history = self.vectors(tables.history)
+        feature = tables.history.user_feature
+        country = np.array(
+            feature["country"].to_pylist() if "country" in feature.column_names else [None] * len(user_ids),
+            dtype=object,
+        )
+        row = self.bound.row_of_node[tables.seen_node]
+        seen = tables.seen_user[row >= 0].astype(np.int64), row[row >= 0]
+        return AskedUsers(user_ids, tables.history, vector, has_history, country, seen)
