@@ -85,7 +85,7 @@ def test_a_cap_per_creator_keeps_the_best_of_each(store, user, every, items):
 
 
 def test_diversity_brings_unlike_items_together(store, user, every):
-    plain, diverse = (ids(store.recommend(user, 10, diversity=d)) for d in (0.0, 0.7))
+    plain, diverse = (ids(store.recommend(user, 10, diversity=d)) for d in (0.0, 0.8))
     vector = store._session.bound.search_vector[:, :-1]
     row = {item: i for i, item in enumerate(store._session.bound.retrieval["item_id"].to_pylist())}
 
