@@ -129,7 +129,7 @@ def _measure_withheld(run: Run) -> None:
     about = (
         f"No event on {sparse} items reaches the HGNN, so they enter by their text; the two-tower sees all."
     )
-    run.add_model(name, "ablation", about, static, Change())
+    run.add_model(name, "ablation", about, static, Change(static_stand_ins=few(0)))
     view = next(one for one in run.bench.views if one.name == f"type:{sparse}")
 
     def hit_rate(part: Part) -> Estimate | None:
@@ -156,8 +156,8 @@ def _measure_withheld(run: Run) -> None:
                 label: [hit_rate(Part(run.lists[system]))] * len(STREAMS_PER_ITEM)
                 for label, system in constant.items()
             },
-            about=f"{sparse} is withheld from HGNN training and enters by text. Of each of its items, the two-tower "
-            "and the users' histories hold the newest few streams. Whole model and text neighbours know all events.",
+            about=f"{sparse} is withheld from HGNN training. Of each of its items so many streams are known afterwards: "
+            "to the HGNN, whose weights stay, when it embeds them, and to all that learns from users.",
         )
     )
 
