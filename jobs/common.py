@@ -1,7 +1,10 @@
 """What all jobs share: the options every job takes, and how errors become exit codes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +14,7 @@ import typer
 from gfm_store import progress
 from gfm_store.config import warehouse_root
 from gfm_store.errors import GfmError, UsageError
+from gfm_store.lifecycle.journal import Journal
 
 WarehouseOption = Annotated[
     Path | None,
@@ -33,7 +37,18 @@ AsOfOption = Annotated[
 
 INTERRUPTED = 130
 
-__all__ = ["AsOfOption", "ConfigOption", "WarehouseOption", "job", "parse_as_of", "run", "warehouse_root"]
+__all__ = [
+    "AsOfOption",
+    "ConfigOption",
+    "WarehouseOption",
+    "job",
+    "parse_as_of",
+    "recorded_root",
+    "run",
+    "warehouse_root",
+]
+
+_journal: ContextVar[Journal | None] = ContextVar("journal", default=None)
 
 
 def job() -> typer.Typer:
@@ -52,10 +67,50 @@ def parse_as_of(text: str | None) -> datetime | None:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
+def recorded_root(path: Path | None, job_name: str) -> Path:
+    """The warehouse folder of a job that writes: how it ends is written down for `jobs.versions status`."""
+    root = warehouse_root(path)
+    _journal.set(Journal(root, job_name))
+    return root
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A reporter whose notes go to the journal, too."""
+
+    shown: progress.Reporter
+
+    def task(self, label: str, total: float | None, unit: str) -> AbstractContextManager[progress.Task]:
+        return self.shown.task(label, total, unit)
+
+    def say(self, text: str) -> None:
+        self.shown.say(text)
+        if (journal := _journal.get()) is not None:
+            journal.note(text)
+
+
+@contextmanager
+def _reporting() -> Iterator[None]:
+    with progress.reporting(), progress.reporting(_Recording(progress.current())):
+        yield
+
+
 def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
     """Run one job: 0 done, 2 unusable input, 3 a gate refused, 130 interrupted; no traceback for a mistake."""
+    token = _journal.set(None)
+    code = 1  # what a program that breaks exits with
     try:
-        with progress.reporting():
+        code = _run(app, argv, name)
+        return code
+    finally:
+        if (journal := _journal.get()) is not None:
+            journal.end(code)
+        _journal.reset(token)
+
+
+def _run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
+    try:
+        with _reporting():
             arguments = list(sys.argv[1:] if argv is None else argv)
             typer.main.get_command(app).main(args=arguments, prog_name=f"python -m jobs.{name}")
     except SystemExit as stop:  # how typer ends, --help and bad usage included
@@ -67,5 +122,7 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         return code
     except GfmError as error:
         typer.echo(f"error: {error}", err=True)
+        if (journal := _journal.get()) is not None:
+            journal.note(f"error: {error}")
         return error.exit_code
     return 0

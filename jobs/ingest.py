@@ -13,7 +13,7 @@ from gfm_store.config import load_config
 from gfm_store.errors import UsageError
 from gfm_store.warehouse.connection import warehouse_file
 from gfm_store.warehouse.ingest import IngestSummary, RejectedReason, SourceSummary, ingest
-from jobs.common import ConfigOption, WarehouseOption, job, run, warehouse_root
+from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run
 
 HELP = (
     "Take events, items and users into the warehouse.\n\n"
@@ -77,7 +77,7 @@ def main_command(
     warehouse: WarehouseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    root = warehouse_root(warehouse)
+    root = recorded_root(warehouse, "ingest")
     summary = ingest(
         root,
         items=items or (),

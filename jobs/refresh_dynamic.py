@@ -9,7 +9,7 @@ import typer
 
 from gfm_store.config import load_config
 from gfm_store.lifecycle.refresh import refresh_dynamic
-from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
+from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -24,7 +24,7 @@ app = job()
 
 @app.command(help=__doc__, epilog=EXAMPLES)
 def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_of: AsOfOption = None) -> None:
-    root = warehouse_root(warehouse)
+    root = recorded_root(warehouse, "refresh_dynamic")
     record = refresh_dynamic(root, load_config(config), parse_as_of(as_of))
     typer.echo(
         f"Published {record.version} of {record.as_of:%Y-%m-%d %H:%M} on {record.static_version}: "

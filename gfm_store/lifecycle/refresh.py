@@ -1,29 +1,27 @@
 """The two refreshes: read the warehouse, fit, check, and leave a version behind."""
 
-import shutil
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import torch
 
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import choose_device
-from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
+from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.errors import UsageError
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval, check_user_vector
-from gfm_store.lifecycle.identity import fingerprint
+from gfm_store.lifecycle.frozen import static_vectors
+from gfm_store.lifecycle.identity import read_origin, version_name
+from gfm_store.lifecycle.journal import utc_now
+from gfm_store.lifecycle.tables import item_embedding_rows, retrieval_rows, user_vector_rows
+from gfm_store.lifecycle.versions import dynamic_folder, remove_unkept, served_version
 from gfm_store.locks import exclusive
-from gfm_store.schema import item_embedding_schema, retrieval_schema, user_vector_schema
-from gfm_store.static_layer.fitting import fit_static, load_hgnn
+from gfm_store.static_layer.fitting import fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
-from gfm_store.vectors.arrow import to_arrow, to_numpy
-from gfm_store.vectors.publication import kept_versions, publish, published_folder
+from gfm_store.vectors.publication import kept_versions, publish, published_folder, publishing, republish
 from gfm_store.vectors.static_version import (
     current_static,
     make_current,
@@ -36,7 +34,7 @@ from gfm_store.vectors.text_cache import TextCache
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse
 from gfm_store.warehouse.graph import read_graph, read_item_nodes
-from gfm_store.warehouse.history import TrainingTables, read_training
+from gfm_store.warehouse.history import read_training
 
 
 @dataclass
@@ -51,11 +49,6 @@ class Stopwatch:
         now = time.monotonic()
         self.seconds[name] = round(now - self._last, 2)
         self._last = now
-
-
-def utc_now() -> datetime:
-    """The wall clock, for records only: nothing is computed from it."""
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
 def _open(root: Path, config: Config) -> Warehouse:
@@ -80,7 +73,8 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     root, watch = warehouse.root, Stopwatch()
     encoder = TextEncoder(config.text, str(choose_device(config)))
     read_item_nodes(warehouse, as_of)
-    version = fingerprint("s-", warehouse, as_of, config, text=encoder.fingerprint)
+    origin = read_origin("s-", warehouse, as_of, config)
+    version = version_name("s-", origin, as_of, text=encoder.fingerprint)
     folder = static_folder(root, version)
     if folder.is_dir():
         make_current(root, version)
@@ -94,49 +88,36 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     checkpoint = root / "cache" / f"{version}.safetensors"
     model = fit_static(graph, text, config, checkpoint)
     watch.lap("hgnn")
-    item_embedding = _item_embedding(graph.item_node, detail, model.vectors, text, version)
+    item_embedding = item_embedding_rows(graph.item_node, detail, model.vectors, text, version)
     check_item_embedding(item_embedding)
-    with new_folder(root / "static", version) as partial:
-        model.save(partial)
-        write_table(partial, "item_embedding", item_embedding)
-        write_table(partial, "co_interaction_edge", graph.co_interaction_edge)
-        watch.lap("write")
-        record = StaticRecord(
-            version=version,
-            as_of=as_of,
-            built_at=utc_now(),
-            item_types=graph.item_types,
-            n_items=graph.item_node.num_rows,
-            n_edges=graph.co_interaction.num_rows,
-            window_days=graph.window_days,
-            min_users=graph.min_users,
-            text_fingerprint=encoder.fingerprint,
-            text_dim=text.shape[1],
-            dim=model.vectors.shape[1],
-            fanout=config.hgnn.fanout,
-            validation_mrr=max((epoch.validation_mrr for epoch in model.epochs), default=0.0),
-            epochs=len(model.epochs),
-            seconds=watch.seconds,
-        )
-        record.write(partial)
-    make_current(root, version)
+    watch.lap("vectors")
+    record = StaticRecord(
+        version=version,
+        origin=origin,
+        as_of=as_of,
+        built_at=utc_now(),
+        item_types=graph.item_types,
+        n_items=graph.item_node.num_rows,
+        n_edges=graph.co_interaction.num_rows,
+        window_days=graph.window_days,
+        min_users=graph.min_users,
+        text_fingerprint=encoder.fingerprint,
+        text_dim=text.shape[1],
+        dim=model.vectors.shape[1],
+        fanout=config.hgnn.fanout,
+        validation_mrr=max((epoch.validation_mrr for epoch in model.epochs), default=0.0),
+        epochs=len(model.epochs),
+        seconds=watch.seconds,
+    )
+    with publishing(root):
+        with new_folder(root / "static", version) as partial:
+            model.save(partial)
+            write_table(partial, "item_embedding", item_embedding)
+            write_table(partial, "co_interaction_edge", graph.co_interaction_edge)
+            record.write(partial)
+        make_current(root, version)
     checkpoint.unlink(missing_ok=True)
     return record
-
-
-def _item_embedding(
-    item_node: pa.Table, detail: pa.Table, vectors: np.ndarray, text: np.ndarray, version: str
-) -> pa.Table:
-    schema = item_embedding_schema(vectors.shape[1], text.shape[1])
-    columns = {
-        "item_id": item_node["item_id"],
-        "item_type": item_node["item_type"],
-        "vector": to_arrow(vectors),
-        "text_vector": to_arrow(text),
-        "embedding_version": pa.array([version]).take(pa.array(np.zeros(len(vectors), dtype=np.int64))),
-        **{name: detail[name] for name in detail.column_names},
-    }
-    return pa.table([columns[name] for name in schema.names], schema=schema)
 
 
 def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -> DynamicRecord:
@@ -168,22 +149,21 @@ def _refresh_dynamic(
     warehouse: Warehouse, config: Config, as_of: datetime, item_node: pa.Table, static: StaticRecord
 ) -> DynamicRecord:
     root, watch = warehouse.root, Stopwatch()
-    version = fingerprint("d-", warehouse, as_of, config, static=static.version)
-    folder = root / "dynamic" / version
-    if folder.is_dir() and version == _served(root):
-        progress.say(f"Version {version} was built from the same inputs and is published; nothing to do.")
-        return DynamicRecord.read(folder)
+    origin, served = read_origin("d-", warehouse, as_of, config), served_version(root)
+    version = version_name("d-", origin, as_of, static=static.version)
+    if served is not None and version in kept_versions(published_folder(root)):
+        return _publish_again(root, version, served)
     detail = warehouse.select("graph/item_detail")
-    vectors, text = _static_vectors(warehouse, item_node, static, config)
+    vectors, text = static_vectors(warehouse, item_node, static, config)
     item_text = warehouse.select("graph/item_text")
     tables = read_training(warehouse, as_of, config.two_tower)
     watch.lap("read")
     fit = fit_dynamic(item_node, static.item_types, vectors, text, item_text, tables, config)
     watch.lap("two-tower")
     item_type = fit.model.item_features(item_node, vectors, text).item_type.numpy()
-    item_embedding = _item_embedding(item_node, detail, vectors, text, version)
-    retrieval = _retrieval(item_node, fit, config, version)
-    user_vector = _user_vector(tables, fit, vectors, item_type, as_of, version)
+    item_embedding = item_embedding_rows(item_node, detail, vectors, text, version)
+    retrieval = retrieval_rows(item_node, fit, config, version)
+    user_vector = user_vector_rows(tables, fit, vectors, item_type, as_of, version)
     check_item_embedding(item_embedding)
     check_retrieval(retrieval)
     check_user_vector(user_vector, retrieval)
@@ -191,6 +171,8 @@ def _refresh_dynamic(
     record = DynamicRecord(
         version=version,
         static_version=static.version,
+        origin=origin,
+        follows=served,
         as_of=as_of,
         built_at=utc_now(),
         n_items=retrieval.num_rows,
@@ -200,122 +182,28 @@ def _refresh_dynamic(
         epochs=len(fit.epochs),
         seconds=watch.seconds,
     )
-    with new_folder(root / "dynamic", version) as partial:
-        fit.model.save(partial)
-        record.write(partial)
-    edges = read_table(static_folder(root, static.version), "co_interaction_edge")
-    publish(
-        root,
-        record,
-        {
-            "retrieval": retrieval,
-            "user_vector": user_vector,
-            "item_embedding": item_embedding,
-            "co_interaction_edge": edges,
-        },
-        keep=config.serving.keep_versions,
-    )
-    _remove_unkept(root)
+    rows = {
+        "retrieval": retrieval,
+        "user_vector": user_vector,
+        "item_embedding": item_embedding,
+        "co_interaction_edge": read_table(static_folder(root, static.version), "co_interaction_edge"),
+    }
+    with publishing(root):
+        with new_folder(root / "dynamic", version) as partial:
+            fit.model.save(partial)
+            record.write(partial)
+        publish(root, record, rows, keep=config.serving.keep_versions)
+        remove_unkept(root)
     return record
 
 
-def _served(root: Path) -> str | None:
-    """The version that readers see, if any."""
-    return DynamicRecord.read(published_folder(root)).version if (root / "vectors").is_symlink() else None
-
-
-def _static_vectors(
-    warehouse: Warehouse, item_node: pa.Table, static: StaticRecord, config: Config
-) -> tuple[np.ndarray, np.ndarray]:
-    """HGNN (N, dim) and text (N, text_dim) vectors by node; items that came after the static version get theirs
-    from their text, through the frozen HGNN."""
-    folder = static_folder(warehouse.root, static.version)
-    embedded = read_table(folder, "item_embedding", ["item_id", "vector", "text_vector"])
-    place = pc.index_in(item_node["item_id"], embedded["item_id"].combine_chunks()).combine_chunks()
-    known = pc.is_valid(place).to_numpy(zero_copy_only=False)
-    rows = place.drop_null().to_numpy()
-    vectors = np.zeros((item_node.num_rows, static.dim), dtype=np.float32)
-    text = np.zeros((item_node.num_rows, static.text_dim), dtype=np.float32)
-    vectors[known], text[known] = to_numpy(embedded["vector"])[rows], to_numpy(embedded["text_vector"])[rows]
-    if not known.all():
-        encoder = TextEncoder(config.text, str(choose_device(config)))
-        if encoder.fingerprint != static.text_fingerprint:
-            raise UsageError(
-                "text.model changed since the static version; run `python -m jobs.refresh_static` first."
-            )
-        new = pa.array(~known)
-        cache = TextCache(warehouse.root, encoder.fingerprint)
-        text[~known] = encode_items(warehouse.select("graph/item_text").filter(new), encoder, cache)
-        hgnn = load_hgnn(folder, static.text_dim, static.dim, len(static.item_types), len(static.fanout))
-        vectors[~known] = hgnn.embed_isolated(torch.from_numpy(text[~known])).numpy()
-        progress.say(
-            f"{(~known).sum():,} items came after the static version; their vectors come from their text."
-        )
-    return vectors, text
-
-
-def _retrieval(item_node: pa.Table, fit: DynamicFit, config: Config, version: str) -> pa.Table:
-    """The table that is searched: the available items."""
-    schema = retrieval_schema(fit.model.dim)
-    items = item_node.take(pa.array(fit.available))
-    columns = {
-        "item_id": items["item_id"],
-        "item_type": items["item_type"],
-        "vector": to_arrow(fit.item_vectors),
-        "language": items["language"],
-        "published_at": items["published_at"],
-        "popularity": pa.array(_recent_streams(fit, config.serving.popular_days)),
-        "embedding_version": pa.array([version] * items.num_rows, pa.string()),
-    }
-    return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _recent_streams(fit: DynamicFit, days: int) -> np.ndarray:
-    """(n,) float64: streams of each available item in the last days; further back while nobody streamed."""
-    nodes, now = torch.from_numpy(fit.available), torch.tensor(-1)
-    while True:
-        counts = fit.popularity.count(nodes, now, torch.tensor(days))
-        if counts.any() or days >= fit.popularity.num_days:
-            return counts.double().numpy()
-        days *= 2
-
-
-def _user_vector(
-    tables: TrainingTables,
-    fit: DynamicFit,
-    vectors: np.ndarray,
-    item_type: np.ndarray,
-    as_of: datetime,
-    version: str,
-) -> pa.Table:
-    """Vectors of all users with a history at `as_of`."""
-    blocks, kept = [], []
-    for block, has_history in fit.model.user_vectors(tables.history, as_of, vectors, item_type):
-        blocks.append(block[has_history])
-        kept.append(has_history)
-    users = tables.history.user_node["user_id"].filter(pa.array(np.concatenate(kept)))
-    return pa.table(
-        [
-            users,
-            to_arrow(np.concatenate(blocks)),
-            pa.array([as_of] * len(users), pa.timestamp("us")),
-            pa.array([version] * len(users), pa.string()),
-        ],
-        schema=user_vector_schema(fit.model.dim),
-    )
-
-
-def _remove_unkept(root: Path) -> None:
-    """Remove weights of versions whose tables are not kept any more."""
-    kept = set(kept_versions(published_folder(root)))
-    records = {path.name: path for path in (root / "dynamic").iterdir() if path.is_dir()}
-    current = current_static(root)
-    parents = {current.version} if current else set()
-    for name, path in records.items():
-        if name in kept:
-            parents.add(DynamicRecord.read(path).static_version)
-        else:
-            shutil.rmtree(path)
-    for path in (root / "static").iterdir():
-        if path.is_dir() and not path.is_symlink() and path.name not in parents:
-            shutil.rmtree(path)
+def _publish_again(root: Path, version: str, served: str) -> DynamicRecord:
+    """A version that was built from the same inputs before needs no fitting."""
+    record = DynamicRecord.read(dynamic_folder(root, version))
+    if version == served:
+        progress.say(f"Version {version} was built from the same inputs and is published; nothing to do.")
+        return record
+    with publishing(root):
+        republish(root, record)
+    progress.say(f"Version {version} was built from the same inputs and is kept; it is published again.")
+    return record

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -31,11 +31,35 @@ class _Record(BaseModel):
             ) from None
 
 
+class Origin(_Record):
+    """What a version was made from: equal origins and parents, equal version name."""
+
+    n_events: int
+    """Before `as_of`."""
+    event_digest: str
+    item_digest: str
+    profile_digest: str
+    newest_event: datetime
+    """Just after the newest event of the warehouse, whether before `as_of` or not."""
+    last_ingest_id: int
+    """The last ingest whose events were there: what came later, this version has not seen."""
+    sql: str
+    """SHA-256 of the statements that it read by."""
+    config: str
+    """SHA-256 of `settings`."""
+    settings: dict[str, Any]
+    """The sections of the configuration that matter for it."""
+    package: str
+    threads: int
+    device: str
+
+
 class StaticRecord(_Record):
     """A static version: graph, text vectors, HGNN."""
 
     version: str
     """`s-` and a fingerprint of inputs, configuration, SQL and code."""
+    origin: Origin
     as_of: datetime
     built_at: datetime
     item_types: list[str]
@@ -61,6 +85,10 @@ class DynamicRecord(_Record):
     version: str
     """`d-` and a fingerprint; it covers the parent's."""
     static_version: str
+    """Its parent."""
+    origin: Origin
+    follows: str | None
+    """The version that was served when it was built."""
     as_of: datetime
     built_at: datetime
     n_items: int

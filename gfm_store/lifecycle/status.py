@@ -1,0 +1,78 @@
+"""What is served, how old it is, how the last run of each job ended, and what is due."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from gfm_store.errors import EmptyWarehouseError
+from gfm_store.lifecycle.journal import JobRun, last_runs
+from gfm_store.lifecycle.versions import KeptVersion, read_versions
+from gfm_store.vectors.publication import is_published, published_since
+from gfm_store.vectors.static_version import current_static
+from gfm_store.vectors.version import StaticRecord
+from gfm_store.warehouse.connection import newest_event, open_warehouse
+
+
+@dataclass(frozen=True)
+class Status:
+    """All that whoever was paged wants to know first."""
+
+    versions: list[KeptVersion]
+    """In the order of their first publication; empty where nothing is published."""
+    published_since: datetime | None
+    static: StaticRecord | None
+    """The one that the next dynamic refresh builds on."""
+    newest_event: datetime | None
+    """None where there are no events."""
+    unseen_events: int
+    """Events that came in after the served version was built, or that happened after its `as_of`."""
+    runs: list[JobRun]
+
+    @property
+    def served(self) -> KeptVersion | None:
+        """The version that readers see."""
+        return next((one for one in self.versions if one.is_served), None)
+
+    @property
+    def due(self) -> list[str]:
+        """What should be run, and why; empty when all is well."""
+        if self.newest_event is None:
+            return ["jobs.ingest: there are no events"]
+        if self.served is None:
+            return ["jobs.refresh_dynamic: nothing is published"]
+        due = []
+        if self.unseen_events:
+            due.append(f"jobs.refresh_dynamic: {self.unseen_events:,} events not seen")
+        return due
+
+
+def read_status(root: Path) -> Status:
+    """Look at everything, change nothing.
+
+    Raises:
+        WarehouseLockedError, SchemaVersionError: as `open_warehouse`.
+        NotPublishedError: a kept version is not whole.
+    """
+    versions = read_versions(root) if is_published(root) else []
+    served = next((one.record for one in versions if one.is_served), None)
+    newest, unseen = None, 0
+    try:
+        with open_warehouse(root) as warehouse:
+            newest = newest_event(warehouse)
+            if served is not None:
+                unseen = warehouse.scalar(
+                    "SELECT count(*) FROM interaction_event WHERE ingest_id > $last OR event_ts >= $as_of",
+                    last=served.origin.last_ingest_id,
+                    as_of=served.as_of,
+                )
+    except EmptyWarehouseError:
+        if not root.is_dir():
+            raise
+    return Status(
+        versions=versions,
+        published_since=published_since(root) if versions else None,
+        static=current_static(root),
+        newest_event=newest,
+        unseen_events=unseen,
+        runs=last_runs(root),
+    )
