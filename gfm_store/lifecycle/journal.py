@@ -19,7 +19,7 @@ OUTCOMES = {0: "done", 2: "failed", 3: "refused", 130: "interrupted"}
 
 def utc_now() -> datetime:
     """The wall clock, for records only: nothing is computed from it."""
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class JobRun(BaseModel):

@@ -157,6 +157,7 @@ def _refresh_dynamic(
     vectors, text = static_vectors(warehouse, item_node, static, config)
     item_text = warehouse.select("graph/item_text")
     tables = read_training(warehouse, as_of, config.two_tower)
+    profile = warehouse.arrow("SELECT * FROM user_profile")
     watch.lap("read")
     fit = fit_dynamic(item_node, static.item_types, vectors, text, item_text, tables, config)
     watch.lap("two-tower")
@@ -191,6 +192,7 @@ def _refresh_dynamic(
     with publishing(root):
         with new_folder(root / "dynamic", version) as partial:
             fit.model.save(partial)
+            write_table(partial, "user_profile", profile)
             record.write(partial)
         publish(root, record, rows, keep=config.serving.keep_versions)
         remove_unkept(root)

@@ -11,6 +11,7 @@ from gfm_store.vectors.publication import is_published, published_since
 from gfm_store.vectors.static_version import current_static
 from gfm_store.vectors.version import StaticRecord
 from gfm_store.warehouse.connection import newest_event, open_warehouse
+from gfm_store.warehouse.forgetting import forgotten_since
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Status:
     """None where there are no events."""
     unseen_events: int
     """Events that came in after the served version was built, or that happened after its `as_of`."""
+    forgotten_users: dict[str, int]
+    """Users forgotten since the served version (dynamic) and the current static one (static) were built."""
     runs: list[JobRun]
 
     @property
@@ -43,6 +46,11 @@ class Status:
         due = []
         if self.unseen_events:
             due.append(f"jobs.refresh_dynamic: {self.unseen_events:,} events not seen")
+        due += [
+            f"jobs.refresh_{layer}: its weights have seen {count:,} users who were forgotten since"
+            for layer, count in self.forgotten_users.items()
+            if count
+        ]
         return due
 
 
@@ -55,7 +63,8 @@ def read_status(root: Path) -> Status:
     """
     versions = read_versions(root) if is_published(root) else []
     served = next((one.record for one in versions if one.is_served), None)
-    newest, unseen = None, 0
+    static = current_static(root)
+    newest, unseen, forgotten = None, 0, {}
     try:
         with open_warehouse(root) as warehouse:
             newest = newest_event(warehouse)
@@ -65,14 +74,18 @@ def read_status(root: Path) -> Status:
                     last=served.origin.last_ingest_id,
                     as_of=served.as_of,
                 )
+            for layer, record in (("static", static), ("dynamic", served)):
+                if record is not None:
+                    forgotten[layer] = forgotten_since(warehouse, record.built_at)
     except EmptyWarehouseError:
         if not root.is_dir():
             raise
     return Status(
         versions=versions,
         published_since=published_since(root) if versions else None,
-        static=current_static(root),
+        static=static,
         newest_event=newest,
         unseen_events=unseen,
+        forgotten_users=forgotten,
         runs=last_runs(root),
     )

@@ -12,7 +12,7 @@ versions were first published; the newest table version is the one that is serve
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,7 +113,7 @@ def publish(root: Path, record: DynamicRecord, tables: Tables, keep: int) -> Non
             for tag in _tagged(dataset)[:-keep]:
                 dataset.tags.delete(tag)
             _clean(dataset, 2)  # the one before too: readers have it open
-        _set_record(partial, record)
+        record.write(partial)
 
 
 def republish(root: Path, record: DynamicRecord) -> None:
@@ -121,7 +121,7 @@ def republish(root: Path, record: DynamicRecord) -> None:
     with _next_publication(root) as partial:
         for name in TABLES:
             open_table(partial, name, record.version).restore()
-        _set_record(partial, record)
+        record.write(partial)
 
 
 def prune(root: Path, keep: int) -> list[str]:
@@ -151,9 +151,26 @@ def write_version(
     return dataset
 
 
+def rewrite(root: Path, versions: Sequence[tuple[DynamicRecord, Tables]], served: DynamicRecord) -> None:
+    """Write all kept versions anew, in the order given, and remove every file of the old ones."""
+    with _next_publication(root, anew=True) as partial:
+        for record, tables in versions:
+            for name in TABLES:
+                write_version(partial, name, tables[name], record.version)
+        if versions[-1][0].version != served.version:
+            for name in TABLES:
+                open_table(partial, name, served.version).restore()
+        served.write(partial)
+    _remove_all_but(root, {published_folder(root).name})
+
+
 @contextmanager
-def _next_publication(root: Path) -> Iterator[Path]:
-    """A copy of what is published, in hard links, that becomes what readers see at the end of the block."""
+def _next_publication(root: Path, anew: bool = False) -> Iterator[Path]:
+    """A copy of what is published, in hard links, that becomes what readers see at the end of the block.
+
+    Args:
+        anew: begin with an empty folder instead.
+    """
     publications = root / PUBLICATIONS
     publications.mkdir(exist_ok=True)
     current = published_folder(root) if is_published(root) else None
@@ -161,7 +178,7 @@ def _next_publication(root: Path) -> Iterator[Path]:
     # What killed writers left, and publications that no reader can still need.
     _remove_all_but(root, {current.name, str(number - 2)} if current else set())
     partial = publications / f"{number}.partial"
-    if current:
+    if current and not anew:
         shutil.copytree(current, partial, copy_function=os.link)
     else:
         partial.mkdir()
@@ -172,13 +189,6 @@ def _next_publication(root: Path) -> Iterator[Path]:
     new_link.unlink(missing_ok=True)
     new_link.symlink_to(Path(PUBLICATIONS) / final.name)
     new_link.replace(root / LINK)
-
-
-def _set_record(folder: Path, record: DynamicRecord) -> None:
-    (folder / "record.json").unlink(
-        missing_ok=True
-    )  # a hard link: writing through it would change the old one
-    record.write(folder)
 
 
 def _tagged(dataset: lance.LanceDataset) -> list[str]:

@@ -13,8 +13,10 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def write(self, folder: Path) -> None:
-        """Write the record to `folder`/record.json."""
-        (folder / "record.json").write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write the record to `folder`/record.json, whole or not at all."""
+        partial = folder / ".record.json.new"
+        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        partial.replace(folder / "record.json")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
