@@ -1,6 +1,7 @@
 """The store that `gfm_store.open` gives: read-only, bound to one version for all its tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -13,11 +14,12 @@ import pyarrow.compute as pc
 from sqlalchemy import Engine
 
 from gfm_store.config import Config
-from gfm_store.errors import NotPublishedError, UsageError
+from gfm_store.errors import UsageError
 from gfm_store.schema import EVENT_TYPES, RECOMMENDATION
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.ranking import Ranked, top_k
-from gfm_store.vectors.publication import kept_versions, published_folder
+from gfm_store.serving.time_travel import as_it_was, past_at, past_of
+from gfm_store.vectors.publication import published_folder
 from gfm_store.vectors.version import DynamicRecord
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse, warehouse_file
 from gfm_store.warehouse.engine import create_engine
@@ -34,7 +36,8 @@ class Store:
     """Recommendations from the published version and the newest events.
 
     A store follows what is published: a new version or an ingest is noticed at the next request. One that
-    was opened with `version=` stays on it. Requests of several threads wait for each other.
+    was opened with `version=` stays on it, and answers as it did when that version was built. Requests of several
+    threads wait for each other.
 
     Raises:
         EmptyWarehouseError: there is no warehouse.
@@ -78,7 +81,8 @@ class Store:
             history: instead of `users`, events that are not ingested: (item_id, event_type, moment) each; the
                 user_id of the rows is then null.
             include_seen: also items that the user has streamed before.
-            as_of: answer as it was at this moment, with the newest kept version from before it.
+            as_of: answer as it was at this moment, with the newest kept version from before it, and the events
+                that were known then.
 
         Returns:
             user_id, rank (from 1), item_id, item_type, score, source (`model` or `popular`), embedding_version;
@@ -96,11 +100,7 @@ class Store:
         ids = pa.array(
             [users] if isinstance(users, str) else (users if users is not None else []), pa.string()
         )
-        with self._lock:
-            warehouse, bound = self._follow()
-            if as_of is not None:
-                bound = self._version_before(bound, as_of)
-            moment = as_of or newest_event(warehouse)
+        with self._at(as_of, history is None) as (warehouse, bound, moment):
             allowed = _allowed(bound, item_type)
             if history is not None:
                 return self._recommend_anonymous(warehouse, bound, history, k, allowed, include_seen, as_of)
@@ -133,9 +133,7 @@ class Store:
 
     def user_vector(self, user: str) -> np.ndarray:
         """(dim,) float32 from the user's newest history: multiply with `retrieval`'s vectors."""
-        with self._lock:
-            warehouse, bound = self._follow()
-            moment = newest_event(warehouse)
+        with self._at() as (warehouse, bound, moment):
             tables = _histories(warehouse, bound, pa.array([user], pa.string()), moment)
             vectors, _ = next(bound.model.user_vectors(tables, moment, bound.item_vector, bound.item_type))
             return vectors[0]
@@ -187,21 +185,27 @@ class Store:
             self._bound = (folder, PublishedVersion.load(self._root, folder, version))
         return self._warehouse, self._bound[1]
 
-    def _version_before(self, bound: PublishedVersion, as_of: datetime) -> PublishedVersion:
-        """The newest kept version that has seen nothing at or after `as_of`."""
-        if bound.record.as_of <= as_of:
-            return bound
-        folder = published_folder(self._root)
-        records = [DynamicRecord.read(self._root / "dynamic" / name) for name in kept_versions(folder)]
-        early = [record for record in records if record.as_of <= as_of]
-        if not early:
-            raise NotPublishedError(
-                f"No kept version is from {as_of:%Y-%m-%d %H:%M} or before (kept: "
-                f"{', '.join(f'{record.version} of {record.as_of:%Y-%m-%d %H:%M}' for record in records)}). "
-                f"Build one with `python -m jobs.refresh_static --as-of {as_of:%Y-%m-%dT%H:%M}` and refresh_dynamic."
+    @contextmanager
+    def _at(
+        self, as_of: datetime | None = None, events: bool = True
+    ) -> Iterator[tuple[Warehouse, PublishedVersion, datetime]]:
+        """The warehouse, the version and the moment to answer by: as they stand, or as they stood at `as_of`, or
+        when the version that this store stays on was built; `events` says whether the warehouse's events matter."""
+        with self._lock:
+            warehouse, bound = self._follow()
+            if as_of is None and self._pinned is None:
+                yield warehouse, bound, newest_event(warehouse)
+                return
+            folder = published_folder(self._root)
+            past = (
+                past_of(bound.record)
+                if as_of is None
+                else past_at(self._root, folder, bound.record, as_of, self._pinned is not None)
             )
-        newest = max(early, key=lambda record: record.as_of)
-        return PublishedVersion.load(self._root, folder, newest.version)
+            if past.record.version != bound.record.version:
+                bound = PublishedVersion.load(self._root, folder, past.record.version)
+            with as_it_was(warehouse, self._root, folder, past, events):
+                yield warehouse, bound, past.moment
 
     def _close_warehouse(self) -> None:
         if self._warehouse is not None:
