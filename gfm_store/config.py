@@ -188,6 +188,15 @@ class ServingConfig(_Settings):
     """`popularity` counts the streams of the last days before `as_of`; doubled while no item has any."""
 
 
+class GateConfig(_Settings):
+    """What keeps a version from being published, and when the static layer counts as stale."""
+
+    confidence: float = Field(0.99, gt=0.5, lt=1)
+    """Of the interval of the difference to the served version, which must lie wholly below 0 to refuse a new one."""
+    min_users: int = Field(50, ge=1)
+    """With fewer users than this in the last days nothing is refused."""
+
+
 class Config(_Settings):
     """Everything that can be set. `fingerprint` names what matters for a version."""
 
@@ -206,6 +215,7 @@ class Config(_Settings):
     two_tower: TwoTowerConfig = TwoTowerConfig()
     blend: BlendConfig = BlendConfig()
     serving: ServingConfig = ServingConfig()
+    gates: GateConfig = GateConfig()
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections' values, in hex: equal settings, equal fingerprint."""

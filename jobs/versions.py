@@ -15,6 +15,7 @@ from gfm_store.lifecycle import versions
 from gfm_store.lifecycle.journal import log_file
 from gfm_store.lifecycle.status import Status, read_status
 from gfm_store.lifecycle.versions import KeptVersion, find_version, read_versions
+from gfm_store.vectors.version import DynamicRecord
 from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run, warehouse_root
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ EXAMPLES = """
 """
 
 app = job()
+STATES = {"": "kept", "*": "served", "x": "refused"}
 WRITING = {"publish", "rollback", "prune"}
 VersionArgument = Annotated[str, typer.Argument(metavar="V", help="A version, such as d-82996e693623.")]
 
@@ -54,16 +56,18 @@ def _root(context: typer.Context, warehouse: Path | None, config: Path | None) -
 def list_versions(
     context: typer.Context, warehouse: WarehouseOption = None, config: ConfigOption = None
 ) -> None:
-    """The versions that are kept, oldest first; * is what readers see."""
-    table = _table("", "version", "as_of", "age", "NDCG@10", "items", "users", "on disk", "static version")
+    """The versions that are kept, oldest first; * is what readers see, x was refused."""
+    table = _table(
+        "", "version", "as_of", "age", "NDCG@10", "items", "users", "on disk", "static version"
+    )
     for one in read_versions(_root(context, warehouse, config)):
         record = one.record
         table.add_row(
-            "*" if one.is_served else "",
+            _mark(one),
             record.version,
             _moment(record.as_of),
             _age(record.built_at),
-            f"{record.validation_ndcg:.4f}",
+            _quality(record),
             f"{record.n_items:,}",
             f"{record.n_users:,}",
             _size(one.n_bytes),
@@ -92,7 +96,7 @@ def show(
 def _facts(one: KeptVersion) -> dict[str, str]:
     record, static, origin = one.record, one.static, one.record.origin
     return {
-        "version": record.version + (", served" if one.is_served else ", kept"),
+        "version": f"{record.version}, {STATES[_mark(one)]}",
         "as of": f"{_moment(record.as_of)}, built {_moment(record.built_at)} ({_ago(record.built_at)})",
         "parents": f"{static.version} as of {_moment(static.as_of)}"
         + (f"; follows {record.follows}" if record.follows else "; the first"),
@@ -100,9 +104,8 @@ def _facts(one: KeptVersion) -> dict[str, str]:
         "items, users": f"{record.n_items:,} items to recommend, {record.n_users:,} users with a history",
         "graph": f"{static.n_items:,} items, {static.n_edges:,} edges ({', '.join(static.item_types)}), "
         f"{static.window_days} days, at least {static.min_users} users an edge",
-        "quality": f"NDCG@10 {record.validation_ndcg:.4f} on the last days before as_of, by towers "
-        "that had not seen them; "
-        f"HGNN: MRR {static.validation_mrr:.3f} on held-out edges",
+        "quality": _judged(record),
+        "HGNN": f"MRR {static.validation_mrr:.3f} on held-out edges",
         "training": f"{record.n_pairs:,} pairs, {record.epochs} epochs tried; HGNN {static.epochs} epochs",
         "seconds": "; ".join(
             f"{name}: {', '.join(f'{step} {seconds:.1f}' for step, seconds in part.seconds.items())}"
@@ -114,6 +117,28 @@ def _facts(one: KeptVersion) -> dict[str, str]:
         "SQL": origin.sql,
         "settings": f"dynamic {origin.config}\nstatic {static.origin.config}",
     }
+
+
+def _mark(one: KeptVersion) -> str:
+    return "x" if one.tag is None else "*" if one.is_served else ""
+
+
+def _quality(record: DynamicRecord) -> str:
+    return str(record.held_out.ndcg) if record.held_out else "not held out"
+
+
+def _judged(record: DynamicRecord) -> str:
+    """On the last days, beside popularity and the version that was served then."""
+    found = record.held_out
+    if found is None:
+        return "too little data to hold out the last days"
+    text = (
+        f"NDCG@10 {found.ndcg} over {found.n_users:,} users in the last {found.days} days before as_of, fitted "
+        f"without them\npopularity {found.popularity_ndcg}; difference {found.over_popularity}"
+    )
+    if found.served:
+        text += f"\n{found.served} {found.served_ndcg}; difference {found.over_served}"
+    return "\n".join(filter(None, [text, found.note, record.refused and f"refused: {record.refused}"]))
 
 
 @app.command(epilog="[bold]Example[/bold]\n\n    python -m jobs.versions diff d-82996e693623 d-0f3a11c2be55")
@@ -152,7 +177,7 @@ def _counts(found: "Comparison") -> Table:
     pairs = {
         "as of": lambda one: _moment(one.record.as_of),
         "static version": lambda one: one.static.version,
-        "NDCG@10": lambda one: f"{one.record.validation_ndcg:.4f}",
+        "NDCG@10": lambda one: _quality(one.record),
         "events": lambda one: f"{one.record.origin.n_events:,}",
         "edges": lambda one: f"{one.static.n_edges:,}",
         "items": lambda one: f"{one.record.n_items:,}",
@@ -213,11 +238,19 @@ def _status_lines(found: Status) -> dict[str, str]:
 def publish(
     context: typer.Context,
     version: VersionArgument,
+    force: Annotated[bool, typer.Option("--force", help="Also when a gate refused it.")] = False,
     warehouse: WarehouseOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Let readers see a version that is kept."""
-    record = versions.publish_version(_root(context, warehouse, config), version)
+    root, keep = _root(context, warehouse, config), load_config(config).serving.keep_versions
+    refused = versions.refused_record(root)
+    if refused is not None and refused.version == version:
+        from gfm_store.lifecycle.refused import publish_refused  # torch, again
+
+        record = publish_refused(root, refused, keep, force)
+    else:
+        record = versions.publish_version(root, version)
     typer.echo(f"Published {record.version} of {_moment(record.as_of)}.")
 
 

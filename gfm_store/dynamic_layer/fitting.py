@@ -12,11 +12,12 @@ from torch import Tensor
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import training_device
+from gfm_store.dynamic_layer.blend import Blend
 from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, fit_blend, read_examples
 from gfm_store.dynamic_layer.factors import LexicalFactors
 from gfm_store.dynamic_layer.history import DAY, Popularity, Vocabulary, column, microseconds
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
-from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers
+from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import TrainingTables
@@ -35,6 +36,10 @@ class DynamicFit:
     epochs: list[Epoch]
     lexical: LexicalFactors | None
     """None without a blend."""
+    early: DynamicModel | None
+    """The same recipe, fitted without the last `held_out_days`; its blend has no context, since that is another at
+    every moment. None where nothing could be held out."""
+    held_out_days: int
 
     def with_newcomers(self, item: pa.Table, texts: list[str], as_of: datetime) -> DynamicModel:
         """The model with items that came after it behind those it was fitted on: by their text, without any event.
@@ -45,7 +50,7 @@ class DynamicFit:
         blended = self.model.blended
         if blended is None or self.lexical is None:
             return self.model
-        age = (microseconds(as_of) - _published(item)) / DAY
+        age = (microseconds(as_of) - published_moments(item)) / DAY
         codes = pc.index_in(item["item_type"], pa.array(self.model.item_types, pa.string()))
         num_types = len(self.model.item_types)
         new = newcomers(
@@ -115,7 +120,9 @@ def fit_dynamic(
             device,
         )
         model = replace(model, towers=trainer.fit().cpu())
-    lexical = None
+    lexical, early = None, None
+    if trainer.early is not None:
+        early = replace(model, towers=trainer.early.cpu())
     if config.blend.enabled:
         texts = item_text["text"].to_pylist()
         lexical = LexicalFactors.fit(
@@ -124,9 +131,9 @@ def fit_dynamic(
             config.seed,
         )
         factors = torch.from_numpy(lexical.of(texts))
-        model = replace(
-            model, blended=_fit_blend(item_node, items, factors, trainer, len(item_types), config)
-        )
+        blended, trial = _fit_blend(item_node, items, factors, trainer, len(item_types), config)
+        model = replace(model, blended=blended)
+        early = None if early is None or trial is None else replace(early, blended=trial)
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
@@ -135,6 +142,8 @@ def fit_dynamic(
         trainer.popularity,
         trainer.epochs,
         lexical,
+        early,
+        trainer.validation_days() if early is not None else 0,
     )
 
 
@@ -145,12 +154,13 @@ def _fit_blend(
     trainer: TwoTowerTrainer,
     num_types: int,
     config: Config,
-) -> FittedBlend | None:
-    """The blend on all snapshots, with the towers' weight from the last days; None where there are no targets."""
+) -> tuple[FittedBlend | None, FittedBlend | None]:
+    """The blend on all snapshots, with the towers' weight from the last days, and the one on those before the last
+    days; None where there are no targets."""
     pair, settings, as_of = trainer.tables.training_pair, config.blend, trainer.tables.history.as_of
     moment = column(pair, "event_ts")
     if not moment.numel():
-        return None
+        return None, None
     available = column(item_node, "is_available", torch.bool)
     reader = SnapshotReader(
         histories=trainer.histories,
@@ -160,7 +170,7 @@ def _fit_blend(
         pair_moment=moment,
         item_type=items.item_type,
         num_types=num_types,
-        published=_published(item_node),
+        published=published_moments(item_node),
         lexical=lexical,
         candidates=available,
         as_of=microseconds(as_of),
@@ -174,18 +184,13 @@ def _fit_blend(
     horizon = min(settings.horizon_days, max(span // 4, 1))
     examples = read_examples(reader, reader.days(horizon - 1, span - 1), horizon)
     if not examples:
-        return None
-    weight = _tower_weight(reader, trainer, examples, horizon, num_types, config)
+        return None, None
+    weight, trial = _tower_weight(reader, trainer, examples, horizon, num_types, config)
     blend = fit_blend(examples, num_types, settings, config.seed)
-    return FittedBlend(blend, reader.snapshot(-1).context, microseconds(as_of), weight)
-
-
-def _published(item: pa.Table) -> Tensor:
-    """(n,) float64 microseconds, NaN where unknown."""
-    published = item["published_at"].combine_chunks()
-    unknown = torch.from_numpy(published.is_null().to_numpy(zero_copy_only=False).copy())
-    filled = pa.table({"published_at": published.fill_null(0)})
-    return column(filled, "published_at").double().masked_fill(unknown, float("nan"))
+    now = reader.snapshot(-1).context
+    nothing = now.rows(torch.zeros(0, dtype=torch.int64))
+    early = None if trial is None else FittedBlend(trial, nothing, 0, weight)
+    return FittedBlend(blend, now, microseconds(as_of), weight), early
 
 
 def _tower_weight(
@@ -195,16 +200,18 @@ def _tower_weight(
     horizon: int,
     num_types: int,
     config: Config,
-) -> float:
-    """How much the towers count, by the last days: towers and a trial blend have not seen them."""
+) -> tuple[float, Blend | None]:
+    """How much the towers count, by the last days, and the trial blend: it has not seen them, nor have the towers."""
     towers, days, weights = trainer.early, trainer.validation_days(), config.blend.tower_weights
-    if towers is None or len(weights) == 1:
-        return weights[-1]
+    if towers is None:
+        return weights[-1], None
     held = read_examples(reader, [days - 1], days)
     early = [example for example in examples if example.snapshot.day >= days + horizon - 1]
     if not held or not early:
-        return weights[-1]
+        return weights[-1], None
     blend = fit_blend(early, num_types, config.blend, config.seed)
+    if len(weights) == 1:
+        return weights[-1], blend
     moment, width = reader.moment(days - 1), trainer.sizes.layers[-1]
     with torch.no_grad():
         item = trainer.item_vectors_at(towers, held[0].snapshot.known, days - 1)[:, :width].cpu()
@@ -222,4 +229,4 @@ def _tower_weight(
         torch.Generator().manual_seed(config.seed),
     )
     progress.say(f"Blend: NDCG@10 of the last {days} days {ndcg:.4f} with the towers at {weight:g}.")
-    return weight
+    return weight, blend

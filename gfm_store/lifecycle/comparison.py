@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from gfm_store.lifecycle.versions import KeptVersion, find_version
 from gfm_store.serving.ranking import top_k
 from gfm_store.vectors.arrow import to_numpy
-from gfm_store.vectors.publication import open_table, published_folder
+from gfm_store.vectors.publication import open_table
 
 K = 10
 """Length of lists and neighbourhoods."""
@@ -65,10 +65,9 @@ def compare(root: Path, before: str, after: str) -> Comparison:
         NotPublishedError: one of them is not kept.
     """
     one, other = find_version(root, before), find_version(root, after)
-    folder = published_folder(root)
-    items = [_table(folder, "item_embedding", v, ["item_id", "title", "vector"]) for v in (before, after)]
-    asked = [_table(folder, "retrieval", v, ["item_id", "vector"]) for v in (before, after)]
-    users = [_table(folder, "user_vector", v, ["user_id", "vector"]) for v in (before, after)]
+    items = [_table(v, "item_embedding", ["item_id", "title", "vector"]) for v in (one, other)]
+    asked = [_table(v, "retrieval", ["item_id", "vector"]) for v in (one, other)]
+    users = [_table(v, "user_vector", ["user_id", "vector"]) for v in (one, other)]
     _, item_vectors = _shared(items, "item_id")
     shared, vectors = _shared(asked, "item_id")
     user, user_vectors = _shared(users, "user_id")
@@ -91,8 +90,8 @@ def compare(root: Path, before: str, after: str) -> Comparison:
     )
 
 
-def _table(folder: Path, name: str, version: str, columns: list[str]) -> pa.Table:
-    return open_table(folder, name, version).to_table(columns=columns)
+def _table(version: KeptVersion, name: str, columns: list[str]) -> pa.Table:
+    return open_table(version.folder, name, version.tag).to_table(columns=columns)
 
 
 def _shared(tables: list[pa.Table], key: str) -> tuple[pa.Array, list[np.ndarray]]:

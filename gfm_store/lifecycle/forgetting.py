@@ -22,6 +22,7 @@ from gfm_store.dynamic_layer.model import SETTINGS
 from gfm_store.errors import EmptyWarehouseError, UsageError
 from gfm_store.lifecycle.identity import package_version
 from gfm_store.lifecycle.journal import utc_now
+from gfm_store.lifecycle.refused import remove_refused
 from gfm_store.lifecycle.tables import recent_streams
 from gfm_store.lifecycle.versions import dynamic_folder, remove_unkept
 from gfm_store.locks import exclusive
@@ -94,6 +95,7 @@ def forget_user(root: Path, user_id: str, config: Config) -> tuple[Certificate, 
             user_vectors = _rewrite_published(warehouse, versions, user_id)
             for record in versions:
                 _forget_profile(dynamic_folder(root, record.version), user_id)
+        remove_refused(root)
         parts, reports = _remove_evaluations(root, user_id)
         _remove_from_truth(root, user_id)
         moments = {one.version: one.as_of for one in statics} | {one.version: one.as_of for one in versions}

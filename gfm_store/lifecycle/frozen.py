@@ -19,7 +19,7 @@ from gfm_store.warehouse.connection import Warehouse
 
 
 def static_vectors(
-    warehouse: Warehouse, item_node: pa.Table, static: StaticRecord, config: Config
+    warehouse: Warehouse, item_node: pa.Table, static: StaticRecord, config: Config, quiet: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """HGNN (N, dim) and text (N, text_dim) vectors by node; items that came after the static version get theirs
     from their text, through the frozen HGNN."""
@@ -42,7 +42,8 @@ def static_vectors(
         text[~known] = encode_items(warehouse.select("graph/item_text").filter(new), encoder, cache)
         hgnn = load_hgnn(folder, static.text_dim, static.dim, len(static.item_types), len(static.fanout))
         vectors[~known] = hgnn.embed_isolated(torch.from_numpy(text[~known])).numpy()
-        progress.say(
-            f"{(~known).sum():,} items came after the static version; their vectors come from their text."
-        )
+        if not quiet:
+            progress.say(
+                f"{(~known).sum():,} items came after the static version; their vectors come from their text."
+            )
     return vectors, text

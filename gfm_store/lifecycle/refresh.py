@@ -11,17 +11,33 @@ from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import choose_device
 from gfm_store.dynamic_layer.fitting import fit_dynamic
+from gfm_store.dynamic_layer.held_out import LastDays
 from gfm_store.errors import UsageError
-from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval, check_user_vector
+from gfm_store.lifecycle.checks import (
+    check_coverage,
+    check_item_embedding,
+    check_retrieval,
+    check_user_vector,
+    check_written,
+)
 from gfm_store.lifecycle.frozen import static_vectors
+from gfm_store.lifecycle.gates import EARLY, Candidate, judge, refusal
 from gfm_store.lifecycle.identity import read_origin, version_name
 from gfm_store.lifecycle.journal import utc_now
+from gfm_store.lifecycle.refused import keep_refused, refuse, remove_refused
 from gfm_store.lifecycle.tables import item_embedding_rows, retrieval_rows, user_vector_rows
-from gfm_store.lifecycle.versions import dynamic_folder, remove_unkept, served_version
+from gfm_store.lifecycle.versions import dynamic_folder, refused_record, remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.static_layer.fitting import fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
-from gfm_store.vectors.publication import kept_versions, publish, published_folder, publishing, republish
+from gfm_store.vectors.publication import (
+    is_published,
+    kept_versions,
+    publish,
+    published_folder,
+    publishing,
+    republish,
+)
 from gfm_store.vectors.static_version import (
     current_static,
     make_current,
@@ -149,10 +165,14 @@ def _refresh_dynamic(
     warehouse: Warehouse, config: Config, as_of: datetime, item_node: pa.Table, static: StaticRecord
 ) -> DynamicRecord:
     root, watch = warehouse.root, Stopwatch()
-    origin, served = read_origin("d-", warehouse, as_of, config), served_version(root)
+    origin, served = read_origin("d-", warehouse, as_of, config), _served(root)
     version = version_name("d-", origin, as_of, static=static.version)
     if served is not None and version in kept_versions(published_folder(root)):
-        return _publish_again(root, version, served)
+        return _publish_again(root, version, served.version)
+    refused = refused_record(root)
+    if refused is not None and refused.version == version and served and refused.follows == served.version:
+        progress.say(f"Version {version} was built from the same inputs before, and refused.")
+        raise refuse(refused)
     detail = warehouse.select("graph/item_detail")
     vectors, text = static_vectors(warehouse, item_node, static, config)
     item_text = warehouse.select("graph/item_text")
@@ -162,41 +182,63 @@ def _refresh_dynamic(
     fit = fit_dynamic(item_node, static.item_types, vectors, text, item_text, tables, config)
     watch.lap("two-tower")
     item_type = fit.model.item_features(item_node, vectors, text).item_type.numpy()
-    item_embedding = item_embedding_rows(item_node, detail, vectors, text, version)
-    retrieval = retrieval_rows(item_node, fit, config, version)
-    user_vector = user_vector_rows(tables, fit, vectors, item_type, as_of, version)
-    check_item_embedding(item_embedding)
-    check_retrieval(retrieval)
-    check_user_vector(user_vector, retrieval)
+    rows = {
+        "retrieval": retrieval_rows(item_node, fit, config, version),
+        "user_vector": user_vector_rows(tables, fit, vectors, item_type, as_of, version),
+        "item_embedding": item_embedding_rows(item_node, detail, vectors, text, version),
+        "co_interaction_edge": read_table(static_folder(root, static.version), "co_interaction_edge"),
+    }
+    check_item_embedding(rows["item_embedding"])
+    check_retrieval(rows["retrieval"])
+    check_user_vector(rows["user_vector"], rows["retrieval"])
+    check_coverage(rows["retrieval"], item_node, rows["user_vector"], tables.history)
     watch.lap("vectors")
+    days = None
+    if fit.early is not None:
+        days = LastDays(item_node, item_text, tables, fit.lexical, fit.held_out_days, config)
+    held_out = judge(warehouse, item_node, Candidate(fit, days, vectors, text, config), served)
+    watch.lap("quality")
     record = DynamicRecord(
         version=version,
         static_version=static.version,
         origin=origin,
-        follows=served,
+        follows=None if served is None else served.version,
         as_of=as_of,
         built_at=utc_now(),
-        n_items=retrieval.num_rows,
-        n_users=user_vector.num_rows,
+        n_items=rows["retrieval"].num_rows,
+        n_users=rows["user_vector"].num_rows,
         n_pairs=tables.training_pair.num_rows,
+        held_out=held_out,
+        refused=refusal(held_out, config.gates),
         validation_ndcg=max((epoch.validation_ndcg for epoch in fit.epochs), default=0.0),
         epochs=len(fit.epochs),
         seconds=watch.seconds,
     )
-    rows = {
-        "retrieval": retrieval,
-        "user_vector": user_vector,
-        "item_embedding": item_embedding,
-        "co_interaction_edge": read_table(static_folder(root, static.version), "co_interaction_edge"),
-    }
+
+    def write_weights(folder: Path) -> None:
+        fit.model.save(folder)
+        if fit.early is not None:
+            (folder / EARLY).mkdir()
+            fit.early.save(folder / EARLY)
+        write_table(folder, "user_profile", profile)
+        record.write(folder)
+
+    if record.refused is not None:
+        keep_refused(root, record, write_weights, rows)
+        raise refuse(record)
     with publishing(root):
         with new_folder(root / "dynamic", version) as partial:
-            fit.model.save(partial)
-            write_table(partial, "user_profile", profile)
-            record.write(partial)
-        publish(root, record, rows, keep=config.serving.keep_versions)
+            write_weights(partial)
+        publish(
+            root, record, rows, config.serving.keep_versions, lambda folder: check_written(folder, record)
+        )
+        remove_refused(root)
         remove_unkept(root)
     return record
+
+
+def _served(root: Path) -> DynamicRecord | None:
+    return DynamicRecord.read(published_folder(root)) if is_published(root) else None
 
 
 def _publish_again(root: Path, version: str, served: str) -> DynamicRecord:

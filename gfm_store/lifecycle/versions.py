@@ -15,16 +15,20 @@ from gfm_store.vectors.publication import (
     table_bytes,
 )
 from gfm_store.vectors.static_version import CURRENT, current_static, static_folder
-from gfm_store.vectors.version import DynamicRecord, StaticRecord
+from gfm_store.vectors.version import REFUSED, DynamicRecord, StaticRecord
 
 
 @dataclass(frozen=True)
 class KeptVersion:
-    """A version that can be opened, on its static parent."""
+    """A version that is kept, on its static parent; refused ones cannot be opened."""
 
     record: DynamicRecord
     static: StaticRecord
     is_served: bool
+    folder: Path
+    """Where its tables lie."""
+    tag: str | None
+    """What its table versions are called there; None where there are no others."""
     table_bytes: dict[str, int]
     """By table, on disk."""
     weight_bytes: int
@@ -47,14 +51,15 @@ def served_version(root: Path) -> str | None:
 
 
 def read_versions(root: Path) -> list[KeptVersion]:
-    """All versions that are kept, in the order in which they were first published.
+    """All versions that are kept, in the order in which they were first published; one that was refused comes last.
 
     Raises:
         NotPublishedError: nothing is published yet, or a version is not whole.
     """
     folder = published_folder(root)
     served = DynamicRecord.read(folder).version
-    return [_read(root, folder, version, served) for version in kept_versions(folder)]
+    kept = [_read(root, folder, version, served) for version in kept_versions(folder)]
+    return kept + _refused(root)
 
 
 def find_version(root: Path, version: str) -> KeptVersion:
@@ -63,22 +68,43 @@ def find_version(root: Path, version: str) -> KeptVersion:
     Raises:
         NotPublishedError: it is not kept; the message names those that are.
     """
-    folder = published_folder(root)
-    names = kept_versions(folder)
-    if version not in names:
-        raise NotPublishedError(f"version {version!r} is not kept in {root}; there are: {', '.join(names)}.")
-    return _read(root, folder, version, DynamicRecord.read(folder).version)
+    versions = {one.record.version: one for one in read_versions(root)}
+    if version not in versions:
+        raise NotPublishedError(
+            f"version {version!r} is not kept in {root}; there are: {', '.join(versions)}."
+        )
+    return versions[version]
 
 
 def _read(root: Path, folder: Path, version: str, served: str) -> KeptVersion:
     weights = dynamic_folder(root, version)
+    return _kept(root, weights, folder, version, version == served)
+
+
+def refused_record(root: Path) -> DynamicRecord | None:
+    """The version that a gate refused last, if it is there."""
+    folders = [path for path in (root / REFUSED).glob("d-*") if path.suffix != ".partial"]
+    return DynamicRecord.read(folders[0] / "weights") if folders else None
+
+
+def _refused(root: Path) -> list[KeptVersion]:
+    record = refused_record(root)
+    if record is None:
+        return []
+    folder = root / REFUSED / record.version
+    return [_kept(root, folder / "weights", folder / "tables", None, False)]
+
+
+def _kept(root: Path, weights: Path, folder: Path, tag: str | None, is_served: bool) -> KeptVersion:
     record = DynamicRecord.read(weights)
     parent = static_folder(root, record.static_version)
     return KeptVersion(
         record=record,
         static=StaticRecord.read(parent),
-        is_served=version == served,
-        table_bytes=table_bytes(folder, version),
+        is_served=is_served,
+        folder=folder,
+        tag=tag,
+        table_bytes=table_bytes(folder, tag),
         weight_bytes=_bytes(weights) + _bytes(parent),
     )
 
@@ -95,10 +121,15 @@ def publish_version(root: Path, version: str) -> DynamicRecord:
         WarehouseLockedError: another publication is at work.
     """
     with publishing(root):
-        kept = find_version(root, version)
-        if not kept.is_served:
-            republish(root, kept.record)
-        return kept.record
+        names = kept_versions(published_folder(root))
+        if version not in names:
+            raise NotPublishedError(
+                f"version {version!r} is not kept in {root}; there are: {', '.join(names)}."
+            )
+        record = DynamicRecord.read(dynamic_folder(root, version))
+        if version != served_version(root):
+            republish(root, record)
+        return record
 
 
 def roll_back(root: Path) -> DynamicRecord:
@@ -146,7 +177,9 @@ def remove_unkept(root: Path) -> None:
     """Remove weights of versions whose tables are not kept any more. To be called inside `publishing` alone."""
     kept = set(kept_versions(published_folder(root)))
     current = current_static(root)
+    refused = refused_record(root)
     parents = {current.version} if current else set()
+    parents |= {refused.static_version} if refused else set()
     for path in (root / "dynamic").iterdir():
         if path.name in kept:
             parents.add(DynamicRecord.read(path).static_version)

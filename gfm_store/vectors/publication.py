@@ -12,12 +12,14 @@ versions were first published; the newest table version is the one that is serve
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import lance
+import lancedb
+import numpy as np
 import pyarrow as pa
 
 from gfm_store.errors import NotPublishedError
@@ -71,13 +73,20 @@ def open_table(folder: Path, name: str, version: str | None = None) -> lance.Lan
         raise NotPublishedError(f"{folder}: {what} ({str(error).splitlines()[0][:200]}).") from None
 
 
+def nearest(folder: Path, vectors: np.ndarray, k: int) -> list[list[str]]:
+    """item_id of what a plain search of `retrieval`, without options, finds for each of (n, dim) vectors."""
+    table = lancedb.connect(str(folder)).open_table("retrieval")
+    searches = (table.search(vector).select(["item_id", "_distance"]).limit(k) for vector in vectors)
+    return [search.to_arrow()["item_id"].to_pylist() for search in searches]
+
+
 def kept_versions(folder: Path) -> list[str]:
     """The embedding versions that a publication keeps, in the order in which they were first published."""
     return _tagged(open_table(folder, "retrieval"))
 
 
-def table_bytes(folder: Path, version: str) -> dict[str, int]:
-    """Bytes on disk of each table of a kept version."""
+def table_bytes(folder: Path, version: str | None) -> dict[str, int]:
+    """Bytes on disk of each table of a kept version; None means the newest."""
     sizes = {}
     for name in TABLES:
         data = folder / f"{name}.lance" / "data"
@@ -101,8 +110,17 @@ def publishing(root: Path) -> Iterator[None]:
         yield
 
 
-def publish(root: Path, record: DynamicRecord, tables: Tables, keep: int) -> None:
+def publish(
+    root: Path,
+    record: DynamicRecord,
+    tables: Tables,
+    keep: int,
+    check: Callable[[Path], None] = lambda folder: None,
+) -> None:
     """Make `record`'s version, with all of `TABLES`, what readers see; the newest `keep` versions stay readable.
+
+    Args:
+        check: looks at the publication before anybody reads it; what it raises leaves readers where they are.
 
     A process killed at any moment leaves readers on the old publication or on the new one; what it left
     behind is removed by the next call.
@@ -114,6 +132,7 @@ def publish(root: Path, record: DynamicRecord, tables: Tables, keep: int) -> Non
                 dataset.tags.delete(tag)
             _clean(dataset, 2)  # the one before too: readers have it open
         record.write(partial)
+        check(partial)
 
 
 def republish(root: Path, record: DynamicRecord) -> None:
@@ -178,11 +197,15 @@ def _next_publication(root: Path, anew: bool = False) -> Iterator[Path]:
     # What killed writers left, and publications that no reader can still need.
     _remove_all_but(root, {current.name, str(number - 2)} if current else set())
     partial = publications / f"{number}.partial"
-    if current and not anew:
-        shutil.copytree(current, partial, copy_function=os.link)
-    else:
-        partial.mkdir()
-    yield partial
+    try:
+        if current and not anew:
+            shutil.copytree(current, partial, copy_function=os.link)
+        else:
+            partial.mkdir()
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     final = publications / str(number)
     partial.rename(final)
     new_link = root / f".{LINK}.new"

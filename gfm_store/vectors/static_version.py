@@ -25,7 +25,11 @@ def new_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(leftover)
     partial = parent / f"{name}.partial"
     partial.mkdir()
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     final = parent / name
     if final.exists():
         shutil.rmtree(final)

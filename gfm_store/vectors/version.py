@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from gfm_store.errors import NotPublishedError
 
+REFUSED = "refused"
+"""Folder of the warehouse for what a gate refused."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +59,37 @@ class Origin(_Record):
     device: str
 
 
+class Estimate(_Record):
+    """A mean over users with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+class HeldOut(_Record):
+    """How the recipe of a version, fitted without the last days before `as_of`, ranks them: mean NDCG@10 over users."""
+
+    days: int
+    start: datetime
+    """Where the last days begin: what was fitted without them ends here."""
+    n_users: int
+    ndcg: Estimate
+    popularity_ndcg: Estimate
+    """One list for all: what was streamed most before the last days."""
+    over_popularity: Estimate
+    """The difference, paired by user."""
+    served: str | None = None
+    """The version that was served, and was asked about the same days; None where it could not be."""
+    served_ndcg: Estimate | None = None
+    over_served: Estimate | None = None
+    note: str = ""
+    """Why it could not be."""
+
+
 class StaticRecord(_Record):
     """A static version: graph, text vectors, HGNN."""
 
@@ -99,7 +133,11 @@ class DynamicRecord(_Record):
     """Rows of `user_vector`."""
     n_pairs: int
     """Training pairs."""
+    held_out: HeldOut | None
+    """None where nothing could be held out."""
+    refused: str | None = None
+    """Why it was not published when it was built."""
     validation_ndcg: float
-    """NDCG@10 on the last days before `as_of`, by the model that had not seen them."""
+    """NDCG@10 on the last days before `as_of`, by the towers alone, which had not seen them."""
     epochs: int
     seconds: dict[str, float]

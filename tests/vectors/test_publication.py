@@ -51,6 +51,7 @@ def record(version):
         n_items=1,
         n_users=0,
         n_pairs=0,
+        held_out=None,
         validation_ndcg=0,
         epochs=0,
         seconds={},
