@@ -57,9 +57,7 @@ def list_versions(
     context: typer.Context, warehouse: WarehouseOption = None, config: ConfigOption = None
 ) -> None:
     """The versions that are kept, oldest first; * is what readers see, x was refused."""
-    table = _table(
-        "", "version", "as_of", "age", "NDCG@10", "items", "users", "on disk", "static version"
-    )
+    table = _table("", "version", "as_of", "age", "NDCG@10", "items", "users", "on disk", "static version")
     for one in read_versions(_root(context, warehouse, config)):
         record = one.record
         table.add_row(
@@ -106,6 +104,16 @@ def _facts(one: KeptVersion) -> dict[str, str]:
         f"{static.window_days} days, at least {static.min_users} users an edge",
         "quality": _judged(record),
         "HGNN": f"MRR {static.validation_mrr:.3f} on held-out edges",
+        "alignment": "; ".join(
+            f"{name} turned towards {turn.version}: cosine of {turn.n_items:,} shared items "
+            f"{turn.cosine_before:.3f} -> {turn.cosine_after:.3f}"
+            for name, turn in (("retrieval", record.aligned), ("HGNN", static.aligned))
+            if turn
+        )
+        or "none: a first version",
+        "staleness": f"{record.staleness.new_items:.1%} of the items are new since {static.version}, "
+        f"{record.staleness.edge_churn:.1%} of the edges changed, frozen HGNN: MRR {record.staleness.hgnn_mrr:.3f} "
+        f"({record.staleness.hgnn_mrr_then:.3f} then)",
         "training": f"{record.n_pairs:,} pairs, {record.epochs} epochs tried; HGNN {static.epochs} epochs",
         "seconds": "; ".join(
             f"{name}: {', '.join(f'{step} {seconds:.1f}' for step, seconds in part.seconds.items())}"

@@ -21,7 +21,12 @@ def clone(
     folder = published_folder(root)
     served = DynamicRecord.read(folder)
     record = served.model_copy(
-        update={"version": version, "follows": served.version, "as_of": as_of or served.as_of}
+        update={
+            "version": version,
+            "inputs": version,
+            "follows": served.version,
+            "as_of": as_of or served.as_of,
+        }
     )
     tables = {}
     for name in TABLES:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +41,13 @@ class DynamicFit:
     """The same recipe, fitted without the last `held_out_days`; its blend has no context, since that is another at
     every moment. None where nothing could be held out."""
     held_out_days: int
+
+    def rotated(self, rotation: np.ndarray) -> Self:
+        """The same scores in a space turned by an orthogonal (model.dim - 1, model.dim - 1)."""
+        items = self.item_vectors.copy()
+        items[:, :-1] = items[:, :-1] @ rotation
+        model = replace(self.model, rotation=torch.from_numpy(rotation))
+        return replace(self, model=model, item_vectors=items)
 
     def with_newcomers(self, item: pa.Table, texts: list[str], as_of: datetime) -> DynamicModel:
         """The model with items that came after it behind those it was fitted on: by their text, without any event.

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import choose_device
-from gfm_store.dynamic_layer.fitting import fit_dynamic
+from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
 from gfm_store.dynamic_layer.held_out import LastDays
 from gfm_store.errors import UsageError
+from gfm_store.lifecycle.alignment import align
 from gfm_store.lifecycle.checks import (
     check_coverage,
     check_item_embedding,
@@ -25,14 +27,17 @@ from gfm_store.lifecycle.gates import EARLY, Candidate, judge, refusal
 from gfm_store.lifecycle.identity import read_origin, version_name
 from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refused import keep_refused, refuse, remove_refused
+from gfm_store.lifecycle.staleness import measure_staleness
 from gfm_store.lifecycle.tables import item_embedding_rows, retrieval_rows, user_vector_rows
 from gfm_store.lifecycle.versions import dynamic_folder, refused_record, remove_unkept
 from gfm_store.locks import exclusive
-from gfm_store.static_layer.fitting import fit_static
+from gfm_store.static_layer.fitting import StaticModel, fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
+from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
     is_published,
     kept_versions,
+    open_table,
     publish,
     published_folder,
     publishing,
@@ -44,10 +49,11 @@ from gfm_store.vectors.static_version import (
     new_folder,
     read_table,
     static_folder,
+    static_versions,
     write_table,
 )
 from gfm_store.vectors.text_cache import TextCache
-from gfm_store.vectors.version import DynamicRecord, StaticRecord
+from gfm_store.vectors.version import Alignment, DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse
 from gfm_store.warehouse.graph import read_graph, read_item_nodes
 from gfm_store.warehouse.history import read_training
@@ -90,25 +96,34 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     encoder = TextEncoder(config.text, str(choose_device(config)))
     read_item_nodes(warehouse, as_of)
     origin = read_origin("s-", warehouse, as_of, config)
-    version = version_name("s-", origin, as_of, text=encoder.fingerprint)
-    folder = static_folder(root, version)
-    if folder.is_dir():
-        make_current(root, version)
-        progress.say(f"Static version {version} was built from the same inputs before; nothing to do.")
-        return StaticRecord.read(folder)
+    inputs = version_name("s-", origin, as_of, text=encoder.fingerprint)
+    for built in static_versions(root):
+        if built.inputs == inputs:
+            make_current(root, built.version)
+            progress.say(
+                f"Static version {built.version} was built from the same inputs before; nothing to do."
+            )
+            return built
     graph = read_graph(warehouse, as_of, config.graph)
     detail = warehouse.select("graph/item_detail")
     watch.lap("graph")
     text = encode_items(graph.item_text, encoder, TextCache(root, encoder.fingerprint))
     watch.lap("text")
-    checkpoint = root / "cache" / f"{version}.safetensors"
+    checkpoint = root / "cache" / f"{inputs}.safetensors"
     model = fit_static(graph, text, config, checkpoint)
     watch.lap("hgnn")
+    version, aligned = inputs, None
+    if (turn := _towards_current(root, graph.item_node, model)) is not None:
+        rotation, aligned = turn
+        model = model.rotated(rotation)
+        version = version_name("s-", origin, as_of, text=encoder.fingerprint, aligned=aligned.version)
     item_embedding = item_embedding_rows(graph.item_node, detail, model.vectors, text, version)
     check_item_embedding(item_embedding)
     watch.lap("vectors")
     record = StaticRecord(
         version=version,
+        inputs=inputs,
+        aligned=aligned,
         origin=origin,
         as_of=as_of,
         built_at=utc_now(),
@@ -134,6 +149,18 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
         make_current(root, version)
     checkpoint.unlink(missing_ok=True)
     return record
+
+
+def _towards_current(
+    root: Path, item_node: pa.Table, model: StaticModel
+) -> tuple[np.ndarray, Alignment] | None:
+    """How to turn a new space so that it lies as the current static version does."""
+    current = current_static(root)
+    if current is None:
+        return None
+    before = read_table(static_folder(root, current.version), "item_embedding", ["item_id", "vector"])
+    old = to_numpy(before["vector"])
+    return align(current.version, item_node["item_id"], model.vectors, before["item_id"], old)
 
 
 def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -> DynamicRecord:
@@ -166,13 +193,9 @@ def _refresh_dynamic(
 ) -> DynamicRecord:
     root, watch = warehouse.root, Stopwatch()
     origin, served = read_origin("d-", warehouse, as_of, config), _served(root)
-    version = version_name("d-", origin, as_of, static=static.version)
-    if served is not None and version in kept_versions(published_folder(root)):
-        return _publish_again(root, version, served.version)
-    refused = refused_record(root)
-    if refused is not None and refused.version == version and served and refused.follows == served.version:
-        progress.say(f"Version {version} was built from the same inputs before, and refused.")
-        raise refuse(refused)
+    inputs = version_name("d-", origin, as_of, static=static.version)
+    if (built := _built_before(root, inputs, served)) is not None:
+        return built
     detail = warehouse.select("graph/item_detail")
     vectors, text = static_vectors(warehouse, item_node, static, config)
     item_text = warehouse.select("graph/item_text")
@@ -181,6 +204,11 @@ def _refresh_dynamic(
     watch.lap("read")
     fit = fit_dynamic(item_node, static.item_types, vectors, text, item_text, tables, config)
     watch.lap("two-tower")
+    version, aligned = inputs, None
+    if served is not None and (turn := _towards_served(root, item_node, fit)) is not None:
+        rotation, aligned = turn
+        fit = fit.rotated(rotation)
+        version = version_name("d-", origin, as_of, static=static.version, aligned=aligned.version)
     item_type = fit.model.item_features(item_node, vectors, text).item_type.numpy()
     rows = {
         "retrieval": retrieval_rows(item_node, fit, config, version),
@@ -198,8 +226,13 @@ def _refresh_dynamic(
         days = LastDays(item_node, item_text, tables, fit.lexical, fit.held_out_days, config)
     held_out = judge(warehouse, item_node, Candidate(fit, days, vectors, text, config), served)
     watch.lap("quality")
+    staleness = measure_staleness(warehouse, as_of, item_node, vectors, static, config.gates)
+    watch.lap("staleness")
     record = DynamicRecord(
         version=version,
+        inputs=inputs,
+        aligned=aligned,
+        staleness=staleness,
         static_version=static.version,
         origin=origin,
         follows=None if served is None else served.version,
@@ -241,13 +274,36 @@ def _served(root: Path) -> DynamicRecord | None:
     return DynamicRecord.read(published_folder(root)) if is_published(root) else None
 
 
-def _publish_again(root: Path, version: str, served: str) -> DynamicRecord:
-    """A version that was built from the same inputs before needs no fitting."""
-    record = DynamicRecord.read(dynamic_folder(root, version))
-    if version == served:
-        progress.say(f"Version {version} was built from the same inputs and is published; nothing to do.")
+def _towards_served(root: Path, item_node: pa.Table, fit: DynamicFit) -> tuple[np.ndarray, Alignment] | None:
+    """How to turn a new space, its padding aside, so that it lies as the served one does."""
+    folder = published_folder(root)
+    before = open_table(folder, "retrieval").to_table(columns=["item_id", "vector"])
+    items, old = item_node["item_id"].take(pa.array(fit.available)), to_numpy(before["vector"])
+    version = DynamicRecord.read(folder).version
+    return align(version, items, fit.item_vectors[:, :-1], before["item_id"], old[:, :-1])
+
+
+def _built_before(root: Path, inputs: str, served: DynamicRecord | None) -> DynamicRecord | None:
+    """A version from the same inputs needs no fitting: it is published again, or refused again.
+
+    Raises:
+        GateError: it was refused, beside the version that is still served.
+    """
+    if served is None:
+        return None
+    for name in reversed(kept_versions(published_folder(root))):
+        record = DynamicRecord.read(dynamic_folder(root, name))
+        if record.inputs != inputs:
+            continue
+        if name == served.version:
+            progress.say(f"Version {name} was built from the same inputs and is published; nothing to do.")
+            return record
+        with publishing(root):
+            republish(root, record)
+        progress.say(f"Version {name} was built from the same inputs and is kept; it is published again.")
         return record
-    with publishing(root):
-        republish(root, record)
-    progress.say(f"Version {version} was built from the same inputs and is kept; it is published again.")
-    return record
+    refused = refused_record(root)
+    if refused is not None and (refused.inputs, refused.follows) == (inputs, served.version):
+        progress.say(f"Version {refused.version} was built from the same inputs before, and refused.")
+        raise refuse(refused)
+    return None

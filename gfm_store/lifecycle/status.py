@@ -46,6 +46,8 @@ class Status:
         due = []
         if self.unseen_events:
             due.append(f"jobs.refresh_dynamic: {self.unseen_events:,} events not seen")
+        if self.served.record.staleness.reasons and self.static == self.served.static:
+            due.append(f"jobs.refresh_static: {', '.join(self.served.record.staleness.reasons)}")
         due += [
             f"jobs.refresh_{layer}: its weights have seen {count:,} users who were forgotten since"
             for layer, count in self.forgotten_users.items()

@@ -1,7 +1,9 @@
 """From graph tables and text vectors to item vectors: one call for a refresh and for an evaluation alike."""
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,6 +27,14 @@ class StaticModel:
     vectors: np.ndarray
     """(N, dim) float32, unit length, by node."""
     epochs: list[Epoch]
+
+    def rotated(self, rotation: np.ndarray) -> Self:
+        """The same space turned by an orthogonal (dim, dim), for items that the HGNN embeds later, too."""
+        turn, hgnn = torch.from_numpy(rotation), copy.deepcopy(self.hgnn)
+        with torch.no_grad():
+            hgnn.output.weight.copy_(turn.T @ hgnn.output.weight)
+            hgnn.output.bias.copy_(hgnn.output.bias @ turn)
+        return replace(self, hgnn=hgnn, vectors=self.vectors @ rotation)
 
     def save(self, folder: Path) -> None:
         """Write the weights to `folder`."""

@@ -90,11 +90,43 @@ class HeldOut(_Record):
     """Why it could not be."""
 
 
+class Alignment(_Record):
+    """A space turned into the position of the one before it."""
+
+    version: str
+    """The one before."""
+    n_items: int
+    """Shared items."""
+    cosine_before: float
+    """Mean cosine of their two vectors, as fitted."""
+    cosine_after: float
+    """The same as published."""
+
+
+class Staleness(_Record):
+    """How far items and graph have moved since the static version was built."""
+
+    new_items: float
+    """Share of the available items that came after it."""
+    edge_churn: float
+    """Share of the edges of then and now together that are not in both."""
+    hgnn_mrr: float
+    """MRR of today's edges by the frozen vectors, among random items of the same type."""
+    hgnn_mrr_then: float
+    """The same for the edges of then."""
+    reasons: list[str] = []
+    """Why a static refresh is due; empty when none is."""
+
+
 class StaticRecord(_Record):
     """A static version: graph, text vectors, HGNN."""
 
     version: str
-    """`s-` and a fingerprint of inputs, configuration, SQL and code."""
+    """`s-` and a fingerprint of inputs, configuration, SQL and code, and of what it is aligned to."""
+    inputs: str
+    """The same without what it is aligned to: a version of the same inputs is not built again."""
+    aligned: Alignment | None
+    """None for a first version, and where no item is shared."""
     origin: Origin
     as_of: datetime
     built_at: datetime
@@ -119,7 +151,13 @@ class DynamicRecord(_Record):
     """A dynamic version on its static parent: the pair that readers see as `embedding_version`."""
 
     version: str
-    """`d-` and a fingerprint; it covers the parent's."""
+    """`d-` and a fingerprint; it covers the parent's, and what it is aligned to."""
+    inputs: str
+    """The same without what it is aligned to: a version of the same inputs is not built again."""
+    aligned: Alignment | None
+    """How the retrieval vectors were turned; None for a first version, and where lengths differ."""
+    staleness: Staleness
+    """Of the parent."""
     static_version: str
     """Its parent."""
     origin: Origin

@@ -76,22 +76,21 @@ def read_graph(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> Gr
     )
 
 
+def read_edges(
+    warehouse: Warehouse, as_of: datetime, config: GraphConfig, window_days: int, min_users: int
+) -> pa.Table:
+    """Columns src, dst: the co-interactions in a window of just this length; `item_node` must have been made."""
+    _make_edges_once(warehouse, as_of, config, window_days, min_users)
+    return warehouse.arrow("SELECT src, dst FROM co_interaction")
+
+
 def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> tuple[int, int]:
     """Make `co_interaction`; returns the window in days and the least number of users that it took."""
     first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
     history_days = (as_of - first).days + 1
     window_days, min_users = config.window_days, config.min_users
     while True:
-        warehouse.create(
-            "graph/graph_interaction",
-            as_of=as_of,
-            window_start=as_of - timedelta(days=window_days),
-            edge_signals=list(config.edge_signals),
-            newest_items_per_user=config.newest_items_per_user,
-        )
-        warehouse.create(
-            "graph/co_interaction", min_users=min_users, strongest_neighbours=config.strongest_neighbours
-        )
+        _make_edges_once(warehouse, as_of, config, window_days, min_users)
         coverage = warehouse.scalar(
             "SELECT (SELECT count(DISTINCT src) FROM co_interaction)"
             " / greatest((SELECT count(DISTINCT node) FROM graph_interaction), 1)"
@@ -110,6 +109,21 @@ def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> t
             f"(wanted: {config.min_coverage:.0%})."
         )
     return window_days, min_users
+
+
+def _make_edges_once(
+    warehouse: Warehouse, as_of: datetime, config: GraphConfig, window_days: int, min_users: int
+) -> None:
+    warehouse.create(
+        "graph/graph_interaction",
+        as_of=as_of,
+        window_start=as_of - timedelta(days=window_days),
+        edge_signals=list(config.edge_signals),
+        newest_items_per_user=config.newest_items_per_user,
+    )
+    warehouse.create(
+        "graph/co_interaction", min_users=min_users, strongest_neighbours=config.strongest_neighbours
+    )
 
 
 def audit(warehouse: Warehouse, name: str, **parameters: object) -> None:

@@ -178,7 +178,7 @@ def test_the_record_names_all_that_a_version_follows_from(world, quick):
     assert set(record.origin.settings) == {"seed", "two_tower", "blend", "serving"}
     assert set(static.origin.settings) == {"seed", "graph", "text", "hgnn"}
     assert len(record.origin.sql) == len(record.origin.config) == 64
-    assert set(record.seconds) == {"read", "two-tower", "vectors", "quality"}
+    assert set(record.seconds) == {"read", "two-tower", "vectors", "quality", "staleness"}
     assert one.n_bytes > sum(one.table_bytes.values()) > 0
 
 

@@ -19,7 +19,7 @@ from gfm_store.vectors.publication import (
     publish,
     published_folder,
 )
-from gfm_store.vectors.version import DynamicRecord, Origin
+from gfm_store.vectors.version import DynamicRecord, Origin, Staleness
 
 MOMENT = datetime(2026, 1, 1)
 
@@ -43,6 +43,9 @@ ORIGIN = Origin(
 def record(version):
     return DynamicRecord(
         version=version,
+        inputs=version,
+        aligned=None,
+        staleness=Staleness(new_items=0, edge_churn=0, hgnn_mrr=0, hgnn_mrr_then=0),
         static_version="s-1",
         origin=ORIGIN,
         follows=None,
