@@ -121,8 +121,15 @@ def _run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
             )
         return code
     except GfmError as error:
-        typer.echo(f"error: {error}", err=True)
-        if (journal := _journal.get()) is not None:
-            journal.note(f"error: {error}")
+        _tell(str(error))
         return error.exit_code
+    except OSError as error:  # a disk that is full or cannot be written to is no mistake of the program
+        _tell(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        return GfmError.exit_code
     return 0
+
+
+def _tell(error: str) -> None:
+    typer.echo(f"error: {error}", err=True)
+    if (journal := _journal.get()) is not None:
+        journal.note(f"error: {error}")

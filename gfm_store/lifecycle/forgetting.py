@@ -23,6 +23,7 @@ from gfm_store.errors import EmptyWarehouseError, UsageError
 from gfm_store.lifecycle.identity import package_version
 from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refused import remove_refused
+from gfm_store.lifecycle.storage import storage_errors
 from gfm_store.lifecycle.tables import recent_streams
 from gfm_store.lifecycle.versions import dynamic_folder, remove_unkept
 from gfm_store.locks import exclusive
@@ -82,7 +83,7 @@ def forget_user(root: Path, user_id: str, config: Config) -> tuple[Certificate, 
         WarehouseLockedError: an ingest or a refresh is at work.
     """
     open_warehouse(root).close()
-    with exclusive(root, "refresh"):
+    with storage_errors(root), exclusive(root, "refresh"):
         removed, moment = _forget_rows(root, user_id, config)
         with (
             open_warehouse(root, threads=config.threads, memory_limit=config.memory_limit) as warehouse,

@@ -28,6 +28,7 @@ from gfm_store.lifecycle.identity import read_origin, version_name
 from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refused import keep_refused, refuse, remove_refused
 from gfm_store.lifecycle.staleness import measure_staleness
+from gfm_store.lifecycle.storage import storage_errors
 from gfm_store.lifecycle.tables import item_embedding_rows, retrieval_rows, user_vector_rows
 from gfm_store.lifecycle.versions import dynamic_folder, refused_record, remove_unkept
 from gfm_store.locks import exclusive
@@ -86,8 +87,9 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
     Raises:
         EmptyWarehouseError: there is nothing before `as_of`.
         WarehouseLockedError: another refresh is at work.
+        WarehouseError: a file could not be read or written.
     """
-    with _open(root, config) as warehouse, exclusive(root, "refresh"):
+    with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
         return _refresh_static(warehouse, config, as_of or newest_event(warehouse))
 
 
@@ -172,8 +174,9 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
         EmptyWarehouseError: there is nothing before `as_of`.
         UsageError: the static version has seen events at or after `as_of`.
         WarehouseLockedError: another refresh is at work.
+        WarehouseError: a file could not be read or written.
     """
-    with _open(root, config) as warehouse, exclusive(root, "refresh"):
+    with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
         as_of = as_of or newest_event(warehouse)
         item_node = read_item_nodes(warehouse, as_of)
         static = current_static(root)

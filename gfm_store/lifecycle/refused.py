@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from gfm_store.errors import GateError
 from gfm_store.lifecycle.checks import check_written
+from gfm_store.lifecycle.storage import storage_errors
 from gfm_store.lifecycle.versions import remove_unkept
 from gfm_store.vectors.publication import TABLES, publish, publishing
 from gfm_store.vectors.static_version import new_folder, read_table, write_table
@@ -51,7 +52,7 @@ def publish_refused(root: Path, record: DynamicRecord, keep: int, force: bool) -
         raise refuse(record)
     folder = root / REFUSED / record.version
     tables = {name: read_table(folder / "tables", name) for name in TABLES}
-    with publishing(root):
+    with storage_errors(root), publishing(root):
         with new_folder(root / "dynamic", record.version) as partial:
             shutil.copytree(folder / "weights", partial, copy_function=os.link, dirs_exist_ok=True)
         publish(root, record, tables, keep, lambda written: check_written(written, record))

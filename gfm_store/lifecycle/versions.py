@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gfm_store.errors import NotPublishedError, UsageError
+from gfm_store.lifecycle.storage import storage_errors
 from gfm_store.vectors.publication import (
     is_published,
     kept_versions,
@@ -120,7 +121,7 @@ def publish_version(root: Path, version: str) -> DynamicRecord:
         NotPublishedError: it is not kept.
         WarehouseLockedError: another publication is at work.
     """
-    with publishing(root):
+    with storage_errors(root), publishing(root):
         names = kept_versions(published_folder(root))
         if version not in names:
             raise NotPublishedError(
@@ -140,7 +141,7 @@ def roll_back(root: Path) -> DynamicRecord:
         UsageError: no earlier one is kept.
         WarehouseLockedError: another publication is at work.
     """
-    with publishing(root):
+    with storage_errors(root), publishing(root):
         folder = published_folder(root)
         names, served = kept_versions(folder), DynamicRecord.read(folder).version
         earlier = names[: names.index(served)]
@@ -166,7 +167,7 @@ def prune_versions(root: Path, keep: int) -> list[str]:
     """
     if keep < 1:
         raise UsageError(f"--keep {keep}: at least 1 version must stay.")
-    with publishing(root):
+    with storage_errors(root), publishing(root):
         published_folder(root)
         dropped = prune(root, keep)
         remove_unkept(root)

@@ -1,5 +1,6 @@
 """The store that `gfm_store.open` gives: read-only, bound to one version for all its tables."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Engine
 
 from gfm_store.config import Config
-from gfm_store.errors import UsageError
+from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.schema import EVENT_TYPES, RECOMMENDATION
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.ranking import Ranked, top_k
@@ -25,6 +26,7 @@ from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehou
 from gfm_store.warehouse.engine import create_engine
 from gfm_store.warehouse.history import HistoryTables, read_histories, read_seen, read_withdrawn
 
+log = logging.getLogger("gfm_store")
 USERS_AT_ONCE = 20_000
 """Users whose histories are read with one pass over the events."""
 
@@ -179,11 +181,24 @@ class Store:
             self._close_warehouse()
             self._warehouse = open_warehouse(self._root, threads=self._config.threads)
             self._warehouse_state = state
-        folder = published_folder(self._root)
-        if self._bound is None or (folder != self._bound[0] and self._pinned is None):
-            version = self._pinned or DynamicRecord.read(folder).version
-            self._bound = (folder, PublishedVersion.load(self._root, folder, version))
+        if self._bound is None or (self._pinned is None and published_folder(self._root) != self._bound[0]):
+            self._bound = self._load()
         return self._warehouse, self._bound[1]
+
+    def _load(self) -> tuple[Path, PublishedVersion]:
+        """What is published; where that cannot be read, what was served before goes on being served."""
+        while True:
+            folder = published_folder(self._root)
+            try:
+                version = self._pinned or DynamicRecord.read(folder).version
+                return folder, PublishedVersion.load(self._root, folder, version)
+            except NotPublishedError as error:
+                if published_folder(self._root) != folder:
+                    continue  # the next one was published while this one was read
+                if self._bound is None:
+                    raise
+                log.warning("%s is served still: %s", self._bound[1].record.version, error)
+                return folder, self._bound[1]
 
     @contextmanager
     def _at(

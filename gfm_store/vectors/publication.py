@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import lance
-import lancedb
 import numpy as np
 import pyarrow as pa
 
@@ -75,6 +74,8 @@ def open_table(folder: Path, name: str, version: str | None = None) -> lance.Lan
 
 def nearest(folder: Path, vectors: np.ndarray, k: int) -> list[list[str]]:
     """item_id of what a plain search of `retrieval`, without options, finds for each of (n, dim) vectors."""
+    import lancedb  # starts a thread when it is imported: not before a server has forked its workers
+
     table = lancedb.connect(str(folder)).open_table("retrieval")
     searches = (table.search(vector).select(["item_id", "_distance"]).limit(k) for vector in vectors)
     return [search.to_arrow()["item_id"].to_pylist() for search in searches]

@@ -253,7 +253,8 @@ def _rewrite(root: Path, threads: int | None, memory_limit: str | None, compact:
         if _wal(path).exists():  # a shell was killed while it wrote: let DuckDB finish its work first
             _recover(path)
         before = _state(path)
-        shutil.copyfile(path, copy)
+        with _written(root):
+            shutil.copyfile(path, copy)
     connection = _memory_connection(threads, memory_limit)
     try:
         connection.execute(f"ATTACH {_literal(str(copy))} AS warehouse")
@@ -265,11 +266,12 @@ def _rewrite(root: Path, threads: int | None, memory_limit: str | None, compact:
         yield warehouse
         if warehouse.discard:
             return
-        connection.execute("CHECKPOINT warehouse")
-        if compact:
-            connection.execute(f"ATTACH {_literal(str(whole))} AS compact")
-            connection.execute("COPY FROM DATABASE warehouse TO compact")
-            connection.execute("CHECKPOINT compact")
+        with _written(root):
+            connection.execute("CHECKPOINT warehouse")
+            if compact:
+                connection.execute(f"ATTACH {_literal(str(whole))} AS compact")
+                connection.execute("COPY FROM DATABASE warehouse TO compact")
+                connection.execute("CHECKPOINT compact")
         connection.close()
         if path.exists() and _state(path) != before:
             raise WarehouseLockedError(
@@ -281,6 +283,16 @@ def _rewrite(root: Path, threads: int | None, memory_limit: str | None, compact:
         connection.close()
         _remove(copy)
         _remove(whole)
+
+
+@contextmanager
+def _written(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.FatalException) as error:
+        raise WarehouseError(
+            f"{root} could not be written: {str(error).splitlines()[0][:300]}. The warehouse is as it was."
+        ) from None
 
 
 def _create_tables(warehouse: Warehouse) -> None:
