@@ -208,6 +208,21 @@ class SqlConfig(_Settings):
     """Size of the result, which is held in memory."""
 
 
+class GateConfig(_Settings):
+    """What keeps a version from being published, and when the static layer counts as stale."""
+
+    confidence: float = Field(0.99, gt=0.5, lt=1)
+    """Of the interval of the difference to the served version, which must lie wholly below 0 to refuse a new one."""
+    min_users: int = Field(50, ge=1)
+    """With fewer users than this in the last days nothing is refused."""
+    max_new_items: float = Field(0.1, ge=0, le=1)
+    """A static refresh is due when more than this share of the available items came after it."""
+    max_edge_churn: float = Field(0.5, ge=0, le=1)
+    """Or when more than this share of the edges of then and now is not in both."""
+    min_hgnn_share: float = Field(0.8, ge=0, le=1)
+    """Or when the frozen vectors find today's linked items with less than this share of the MRR of then."""
+
+
 class Config(_Settings):
     """Everything that can be set. `fingerprint` names what matters for a version."""
 
@@ -227,6 +242,7 @@ class Config(_Settings):
     blend: BlendConfig = BlendConfig()
     serving: ServingConfig = ServingConfig()
     sql: SqlConfig = SqlConfig()
+    gates: GateConfig = GateConfig()
 
     def fingerprint(self, *sections: str) -> str:
         """SHA-256 of the named sections' values, in hex: equal settings, equal fingerprint."""

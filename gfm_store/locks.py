@@ -1,6 +1,7 @@
 """One writer of a kind at a time: a lock on a file that goes with the process, however it ends."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,11 @@ from gfm_store.errors import WarehouseError, WarehouseLockedError
 
 
 @contextmanager
-def exclusive(root: Path, name: str) -> Iterator[None]:
+def exclusive(root: Path, name: str, patience: float = 0.0) -> Iterator[None]:
     """Hold `root`/.`name`.lock inside the block; the folder is made where it is missing.
+
+    Args:
+        patience: seconds to wait while another process holds it.
 
     Raises:
         WarehouseError: the folder cannot be written.
@@ -21,11 +25,16 @@ def exclusive(root: Path, name: str) -> Iterator[None]:
         lock = (root / f".{name}.lock").open("w")
     except OSError as error:
         raise WarehouseError(f"{root} cannot be written: {error.strerror}.") from None
+    until = time.monotonic() + patience
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WarehouseLockedError(
-                f"Another {name} is writing {root}; try again when it has ended."
-            ) from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= until:
+                    raise WarehouseLockedError(
+                        f"Another {name} is writing {root}; try again when it has ended."
+                    ) from None
+                time.sleep(0.05)
         yield

@@ -1,7 +1,10 @@
 """What all jobs share: the options every job takes, and how errors become exit codes."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +20,7 @@ from rich.table import Table
 from gfm_store import progress
 from gfm_store.config import warehouse_root
 from gfm_store.errors import GfmError, UsageError
+from gfm_store.lifecycle.journal import Journal
 
 WarehouseOption = Annotated[
     Path | None,
@@ -48,11 +52,14 @@ __all__ = [
     "check_ending",
     "job",
     "parse_as_of",
+    "recorded_root",
     "run",
     "show_rows",
     "warehouse_root",
     "write_rows",
 ]
+
+_journal: ContextVar[Journal | None] = ContextVar("journal", default=None)
 
 
 def job() -> typer.Typer:
@@ -71,10 +78,50 @@ def parse_as_of(text: str | None) -> datetime | None:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
+def recorded_root(path: Path | None, job_name: str) -> Path:
+    """The warehouse folder of a job that writes: how it ends is written down for `jobs.versions status`."""
+    root = warehouse_root(path)
+    _journal.set(Journal(root, job_name))
+    return root
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A reporter whose notes go to the journal, too."""
+
+    shown: progress.Reporter
+
+    def task(self, label: str, total: float | None, unit: str) -> AbstractContextManager[progress.Task]:
+        return self.shown.task(label, total, unit)
+
+    def say(self, text: str) -> None:
+        self.shown.say(text)
+        if (journal := _journal.get()) is not None:
+            journal.note(text)
+
+
+@contextmanager
+def _reporting() -> Iterator[None]:
+    with progress.reporting(), progress.reporting(_Recording(progress.current())):
+        yield
+
+
 def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
     """Run one job: 0 done, 2 unusable input, 3 a gate refused, 130 interrupted; no traceback for a mistake."""
+    token = _journal.set(None)
+    code = 1  # what a program that breaks exits with
     try:
-        with progress.reporting():
+        code = _run(app, argv, name)
+        return code
+    finally:
+        if (journal := _journal.get()) is not None:
+            journal.end(code)
+        _journal.reset(token)
+
+
+def _run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
+    try:
+        with _reporting():
             arguments = list(sys.argv[1:] if argv is None else argv)
             typer.main.get_command(app).main(args=arguments, prog_name=f"python -m jobs.{name}")
     except SystemExit as stop:  # how typer ends, --help and bad usage included
@@ -85,8 +132,11 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
             )
         return code
     except GfmError as error:
-        typer.echo(f"error: {error}", err=True)
+        _tell(str(error))
         return error.exit_code
+    except OSError as error:  # a disk that is full or cannot be written to is no mistake of the program
+        _tell(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+        return GfmError.exit_code
     return 0
 
 
@@ -129,3 +179,9 @@ def show_rows(rows: pa.Table) -> None:
 
 def _shown(value: object) -> str:
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _tell(error: str) -> None:
+    typer.echo(f"error: {error}", err=True)
+    if (journal := _journal.get()) is not None:
+        journal.note(f"error: {error}")

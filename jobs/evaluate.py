@@ -20,7 +20,7 @@ from gfm_store.evaluation.protocols import LEAVE_ONE_OUT, TEMPORAL
 from gfm_store.evaluation.report import write_report
 from gfm_store.evaluation.result import MODEL, Evaluation
 from gfm_store.warehouse.connection import open_warehouse
-from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
+from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -70,7 +70,7 @@ def evaluation(
     config: ConfigOption = None,
 ) -> None:
     settings = load_config(config)
-    root = warehouse_root(warehouse)
+    root = recorded_root(warehouse, "evaluate")
     moment = parse_as_of(as_of)
     with open_warehouse(root, threads=settings.threads, memory_limit=settings.memory_limit) as opened:
         result = evaluate(opened, settings, protocol.value, moment, horizon_days, ablations=ablations)

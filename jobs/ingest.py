@@ -12,8 +12,9 @@ from rich.table import Table
 from gfm_store.config import load_config
 from gfm_store.errors import UsageError
 from gfm_store.warehouse.connection import warehouse_file
+from gfm_store.warehouse.forgetting import FORGOTTEN
 from gfm_store.warehouse.ingest import IngestSummary, RejectedReason, SourceSummary, ingest
-from jobs.common import ConfigOption, WarehouseOption, job, run, warehouse_root
+from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run
 
 HELP = (
     "Take events, items and users into the warehouse.\n\n"
@@ -74,10 +75,18 @@ def main_command(
             "column for the event type '*=stream' is the type of every row.",
         ),
     ] = None,
+    readmit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--readmit",
+            metavar="USER",
+            help="A user who was forgotten (jobs.forget) and may come back. May be given several times.",
+        ),
+    ] = None,
     warehouse: WarehouseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    root = warehouse_root(warehouse)
+    root = recorded_root(warehouse, "ingest")
     summary = ingest(
         root,
         items=items or (),
@@ -85,6 +94,7 @@ def main_command(
         users=users or (),
         mapping=_pairs("--map", mapping or (), "event_ts=ts", last=False),
         event_types=_pairs("--event-type", event_type or (), "'rating:*=stream'", last=True),
+        readmit=readmit or (),
         config=load_config(config),
     )
     _report(summary, str(warehouse_file(root)))
@@ -147,6 +157,10 @@ def _report_rejected(
     if "unknown item" in reasons:
         console.print(
             "  Events need their items: ingest those with --items, then the events again.", highlight=False
+        )
+    if FORGOTTEN in reasons:
+        console.print(
+            "  Users who were forgotten stay out; --readmit USER lets one come back.", highlight=False
         )
     console.print(
         f"To see them all, in {file}:\n"

@@ -9,7 +9,8 @@ import typer
 
 from gfm_store.config import load_config
 from gfm_store.lifecycle.refresh import refresh_dynamic
-from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
+from gfm_store.vectors.version import DynamicRecord
+from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -24,15 +25,27 @@ app = job()
 
 @app.command(help=__doc__, epilog=EXAMPLES)
 def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_of: AsOfOption = None) -> None:
-    root = warehouse_root(warehouse)
+    root = recorded_root(warehouse, "refresh_dynamic")
     record = refresh_dynamic(root, load_config(config), parse_as_of(as_of))
     typer.echo(
         f"Published {record.version} of {record.as_of:%Y-%m-%d %H:%M} on {record.static_version}: "
         f"{record.n_items:,} items and {record.n_users:,} users, learned from {record.n_pairs:,} pairs.\n"
-        f"Two-tower: NDCG@10 {record.validation_ndcg:.4f} on the last days before, {record.epochs} epochs tried. "
+        f"{_quality(record)}\n"
+        f"Two-tower: {record.epochs} epochs tried. "
         f"Seconds: {', '.join(f'{step} {seconds:.1f}' for step, seconds in record.seconds.items())}.\n"
         f"Next: python -m jobs.recommend --warehouse {root} --user USER_ID"
     )
+
+
+def _quality(record: DynamicRecord) -> str:
+    found = record.held_out
+    if found is None:
+        return "Quality: too little data to hold out the last days."
+    text = f"Quality: NDCG@10 {found.ndcg} on the last {found.days} days, fitted without them"
+    text += f"; popularity {found.popularity_ndcg.value:.4f}"
+    if found.served_ndcg is not None:
+        text += f"; {found.served}, which was served, {found.served_ndcg.value:.4f}"
+    return text + "."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

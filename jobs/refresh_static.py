@@ -6,7 +6,7 @@ import typer
 
 from gfm_store.config import load_config
 from gfm_store.lifecycle.refresh import refresh_static
-from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, run, warehouse_root
+from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -21,7 +21,9 @@ app = job()
 
 @app.command(help=__doc__, epilog=EXAMPLES)
 def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_of: AsOfOption = None) -> None:
-    record = refresh_static(warehouse_root(warehouse), load_config(config), parse_as_of(as_of))
+    record = refresh_static(
+        recorded_root(warehouse, "refresh_static"), load_config(config), parse_as_of(as_of)
+    )
     typer.echo(
         f"Static version {record.version} of {record.as_of:%Y-%m-%d %H:%M}: {record.n_items:,} items of "
         f"{len(record.item_types)} types ({', '.join(record.item_types)}), {record.n_edges:,} edges "

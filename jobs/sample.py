@@ -12,7 +12,7 @@ from rich.table import Table
 from gfm_store.config import load_config
 from gfm_store.errors import UsageError
 from gfm_store.warehouse.sample import SampleSettings, SampleSummary, make_sample
-from jobs.common import ConfigOption, WarehouseOption, job, run, warehouse_root
+from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -68,7 +68,7 @@ def main_command(
         end_date=_parse_date(end_date),
         null_world=null_world,
     )
-    root = warehouse_root(warehouse)
+    root = recorded_root(warehouse, "sample")
     _report(make_sample(root, settings, threads=options.threads, memory_limit=options.memory_limit))
 
 

@@ -80,10 +80,11 @@ def _insert_events(warehouse: Warehouse, events: Iterable[Event]) -> None:
     names = ["user_id", "item_id", "event_type", "event_ts"]
     rows = [dict(zip(names, event, strict=True)) for event in events]
     table = pa.Table.from_pylist(rows, schema=INTERACTION_EVENT)
+    ingest_id = warehouse.scalar("SELECT coalesce(max(ingest_id), 0) + 1 FROM interaction_event")
     _insert(
         warehouse,
         "interaction_event",
-        table.append_column("ingest_id", pa.array([1] * len(rows), pa.int64())),
+        table.append_column("ingest_id", pa.array([ingest_id] * len(rows), pa.int64())),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +14,13 @@ from torch import Tensor
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import training_device
+from gfm_store.dynamic_layer.blend import Blend
 from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, fit_blend, read_examples
 from gfm_store.dynamic_layer.history import DAY, Popularity, Vocabulary, column, microseconds
 from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Plan, plan_snapshots, read_moments
-from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers
+from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import TrainingTables
@@ -39,6 +41,19 @@ class DynamicFit:
     """None without a blend."""
     hgnn_vectors: np.ndarray
     """(N, dim) float32, by node, as of the model's moment."""
+    early: DynamicModel | None
+    """The same recipe, fitted without the last `held_out_days`; its blend has no context, since that is another at
+    every moment. None where nothing could be held out."""
+    held_out_days: int
+    held_out_vectors: np.ndarray
+    """(N, dim) float32: HGNN vectors as they stood before those days."""
+
+    def rotated(self, rotation: np.ndarray) -> Self:
+        """The same scores in a space turned by an orthogonal (model.dim - 1, model.dim - 1)."""
+        items = self.item_vectors.copy()
+        items[:, :-1] = items[:, :-1] @ rotation
+        model = replace(self.model, rotation=torch.from_numpy(rotation))
+        return replace(self, model=model, item_vectors=items)
 
     def with_newcomers(
         self, item: pa.Table, vectors: np.ndarray, texts: list[str], as_of: datetime
@@ -51,7 +66,7 @@ class DynamicFit:
         blended = self.model.blended
         if blended is None or self.lexical is None:
             return self.model
-        age = (microseconds(as_of) - _published(item)) / DAY
+        age = (microseconds(as_of) - published_moments(item)) / DAY
         codes = pc.index_in(item["item_type"], pa.array(self.model.item_types, pa.string()))
         num_types = len(self.model.item_types)
         new = newcomers(
@@ -126,7 +141,9 @@ def fit_dynamic(
             device,
         )
         model = replace(model, towers=trainer.fit().cpu())
-    lexical = None
+    lexical, early = None, None
+    if trainer.early is not None:
+        early = replace(model, towers=trainer.early.cpu())
     if config.blend.enabled:
         texts = item_text["text"].to_pylist()
         lexical = LexicalFactors.fit(
@@ -135,9 +152,9 @@ def fit_dynamic(
             config.seed,
         )
         factors = torch.from_numpy(lexical.of(texts))
-        model = replace(
-            model, blended=_fit_blend(item_node, items, factors, trainer, plan, len(item_types), config)
-        )
+        blended, trial = _fit_blend(item_node, items, factors, trainer, plan, len(item_types), config)
+        model = replace(model, blended=blended)
+        early = None if early is None or trial is None else replace(early, blended=trial)
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
@@ -147,6 +164,9 @@ def fit_dynamic(
         trainer.epochs,
         lexical,
         vectors,
+        early,
+        plan.validation_days if early is not None else 0,
+        moments.at(plan.validation_days - 1).numpy(),
     )
 
 
@@ -158,8 +178,9 @@ def _fit_blend(
     plan: Plan,
     num_types: int,
     config: Config,
-) -> FittedBlend | None:
-    """The blend on all snapshots, with the towers' weight from the last days; None where there are no targets."""
+) -> tuple[FittedBlend | None, FittedBlend | None]:
+    """The blend on all snapshots, with the towers' weight from the last days, and the one on those before the last
+    days; None where there are no targets."""
     pair, as_of = trainer.tables.training_pair, trainer.tables.history.as_of
     reader = SnapshotReader(
         histories=trainer.histories,
@@ -169,7 +190,7 @@ def _fit_blend(
         pair_moment=column(pair, "event_ts"),
         item_type=items.item_type,
         num_types=num_types,
-        published=_published(item_node),
+        published=published_moments(item_node),
         lexical=lexical,
         moments=trainer.moments,
         candidates=column(item_node, "is_available", torch.bool),
@@ -179,18 +200,13 @@ def _fit_blend(
     )
     examples = read_examples(reader, plan.days, plan.horizon_days)
     if not examples:
-        return None
-    weight = _tower_weight(reader, trainer, examples, plan, num_types, config)
+        return None, None
+    weight, trial = _tower_weight(reader, trainer, examples, plan, num_types, config)
     blend = fit_blend(examples, num_types, config.blend, config.seed)
-    return FittedBlend(blend, reader.snapshot(-1).context, microseconds(as_of), weight)
-
-
-def _published(item: pa.Table) -> Tensor:
-    """(n,) float64 microseconds, NaN where unknown."""
-    published = item["published_at"].combine_chunks()
-    unknown = torch.from_numpy(published.is_null().to_numpy(zero_copy_only=False).copy())
-    filled = pa.table({"published_at": published.fill_null(0)})
-    return column(filled, "published_at").double().masked_fill(unknown, float("nan"))
+    now = reader.snapshot(-1).context
+    nothing = now.rows(torch.zeros(0, dtype=torch.int64))
+    early = None if trial is None else FittedBlend(trial, nothing, 0, weight)
+    return FittedBlend(blend, now, microseconds(as_of), weight), early
 
 
 def _tower_weight(
@@ -200,16 +216,18 @@ def _tower_weight(
     plan: Plan,
     num_types: int,
     config: Config,
-) -> float:
-    """How much the towers count, by the last days: towers and a trial blend have not seen them."""
+) -> tuple[float, Blend | None]:
+    """How much the towers count, by the last days, and the trial blend: it has not seen them, nor have the towers."""
     towers, days, weights = trainer.early, plan.validation_days, config.blend.tower_weights
-    if towers is None or len(weights) == 1:
-        return weights[-1]
+    if towers is None:
+        return weights[-1], None
     held = read_examples(reader, [days - 1], days)
     early = [example for example in examples if example.snapshot.day >= days + plan.horizon_days - 1]
     if not held or not early:
-        return weights[-1]
+        return weights[-1], None
     blend = fit_blend(early, num_types, config.blend, config.seed)
+    if len(weights) == 1:
+        return weights[-1], blend
     moment, width = reader.moment(days - 1), trainer.sizes.layers[-1]
     with torch.no_grad():
         item = trainer.item_vectors_at(towers, held[0].snapshot.known, days - 1)[:, :width].cpu()
@@ -227,4 +245,4 @@ def _tower_weight(
         torch.Generator().manual_seed(config.seed),
     )
     progress.say(f"Blend: NDCG@10 of the last {days} days {ndcg:.4f} with the towers at {weight:g}.")
-    return weight
+    return weight, blend

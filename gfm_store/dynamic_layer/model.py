@@ -21,6 +21,7 @@ from gfm_store.warehouse.history import HistoryTables
 
 WEIGHTS = "two_tower.safetensors"
 SETTINGS = "two_tower.json"
+ROTATION = "rotation.safetensors"
 BLEND_WEIGHTS = "blend.safetensors"
 BLOCK = 8192
 """Items or users that go through a tower at once."""
@@ -94,6 +95,8 @@ class DynamicModel:
     history_events: int
     blended: FittedBlend | None = None
     """None leaves the towers and their popularity windows alone; with it, it stands in for the windows."""
+    rotation: Tensor | None = None
+    """(dim - 1, dim - 1), orthogonal: turns all vectors, but for the padding, towards those of an earlier version."""
 
     @property
     def dim(self) -> int:
@@ -140,7 +143,7 @@ class DynamicModel:
             vectors[begin : begin + BLOCK, : block.shape[1]] = block
         squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
         vectors[:, -1] = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
-        return vectors
+        return self._turned(vectors)
 
     def user_vectors(
         self, tables: HistoryTables, as_of: datetime, item_vector: np.ndarray, item_type: np.ndarray
@@ -165,13 +168,20 @@ class DynamicModel:
                     tower = towers[:, : self.sizes.layers[-1]] * self.blended.tower_weight
                     towers = torch.cat([tower, self.blended.user_vectors(history, as_of)], dim=1)
             vectors[:, : towers.shape[1]] = towers.numpy()
-            yield vectors, (history.slot >= 0).any(dim=1).numpy()
+            yield self._turned(vectors), (history.slot >= 0).any(dim=1).numpy()
+
+    def _turned(self, vectors: np.ndarray) -> np.ndarray:
+        if self.rotation is not None:
+            vectors[:, :-1] = vectors[:, :-1] @ self.rotation.numpy()
+        return vectors
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and settings (JSON) to `folder`."""
         save_file(
             {name: value.contiguous() for name, value in self.towers.state_dict().items()}, folder / WEIGHTS
         )
+        if self.rotation is not None:
+            save_file({"rotation": self.rotation.contiguous()}, folder / ROTATION)
         settings = {
             "sizes": asdict(self.sizes),
             "item_types": self.item_types,
@@ -199,4 +209,5 @@ class DynamicModel:
             settings["history_days"],
             settings["history_events"],
             FittedBlend.load(folder / BLEND_WEIGHTS, settings["blend"]) if settings["blend"] else None,
+            load_file(folder / ROTATION)["rotation"] if (folder / ROTATION).exists() else None,
         )

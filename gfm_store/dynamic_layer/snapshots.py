@@ -6,12 +6,13 @@ Nothing in a snapshot has seen what it is asked to predict: counts, ages and HGN
 
 from dataclasses import dataclass
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from gfm_store.config import BlendConfig
 from gfm_store.dynamic_layer.blend import ItemContext
-from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity
+from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity, column
 from gfm_store.dynamic_layer.moments import Moments
 
 WINDOWS = (1, 2, 3, 5, 7, 14, 30, 60, 90, 180, 365)
@@ -66,6 +67,14 @@ def item_features(
         total - log_age,
     ]
     return torch.cat([counts, torch.stack(ages, dim=1), kinds.float()], dim=1)
+
+
+def published_moments(item: pa.Table) -> Tensor:
+    """(n,) float64 microseconds of column published_at, NaN where unknown."""
+    published = item["published_at"].combine_chunks()
+    unknown = torch.from_numpy(published.is_null().to_numpy(zero_copy_only=False).copy())
+    filled = pa.table({"published_at": published.fill_null(0)})
+    return column(filled, "published_at").double().masked_fill(unknown, float("nan"))
 
 
 def newcomers(

@@ -156,8 +156,8 @@ def _measure_withheld(run: Run) -> None:
                 label: [hit_rate(Part(run.lists[system]))] * len(STREAMS_PER_ITEM)
                 for label, system in constant.items()
             },
-            about=f"{sparse} is withheld from HGNN training. Of each of its items so many streams are known afterwards: "
-            "to the HGNN, whose weights stay, when it embeds them, and to all that learns from users.",
+            about=f"{sparse} is withheld from HGNN training. Of each of its items so many streams are known "
+            "afterwards: to the HGNN, whose weights stay, when it embeds them, and to all that learns from users.",
         )
     )
 

@@ -1,11 +1,22 @@
-"""Audits that a version must pass before it is published: counts, duplicate ids, NaN, norms."""
+"""Audits that a version must pass before it is published: counts, duplicate ids, NaN, norms, coverage, recall."""
+
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store.errors import GateError
+from gfm_store.serving.ranking import top_k
 from gfm_store.vectors.arrow import to_numpy
+from gfm_store.vectors.publication import TABLES, nearest, open_table
+from gfm_store.vectors.version import DynamicRecord
+from gfm_store.warehouse.history import HistoryTables
+
+ASKED = 20
+"""Users whose lists a plain search must find."""
+MIN_RECALL = 0.95
 
 
 def _require(holds: bool, what: str) -> None:
@@ -56,3 +67,58 @@ def check_user_vector(table: pa.Table, retrieval: pa.Table) -> None:
         table.schema.field("vector").type == retrieval.schema.field("vector").type, "vectors differ in length"
     )
     _require(bool(np.isfinite(to_numpy(table["vector"])).all()), "a user vector holds NaN or infinity")
+
+
+def check_coverage(
+    retrieval: pa.Table, item_node: pa.Table, user_vector: pa.Table, history: HistoryTables
+) -> None:
+    """Every available item can be recommended, and whoever has a history has a vector.
+
+    Raises:
+        GateError: it is not so.
+    """
+    available = item_node["item_id"].filter(item_node["is_available"])
+    missing = pc.sum(pc.invert(pc.is_in(available, retrieval["item_id"].combine_chunks()))).as_py() or 0
+    _require(missing == 0, f"{missing:,} available items are not in retrieval")
+    begin = history.as_of - timedelta(days=history.history_days)
+    recent = history.user_event.filter(pc.greater_equal(history.user_event["event_ts"], pa.scalar(begin)))
+    without = pc.count_distinct(recent["user_index"]).as_py() - user_vector.num_rows
+    _require(without == 0, f"{without:,} users with a history lack a vector")
+
+
+def check_written(folder: Path, record: DynamicRecord) -> None:
+    """What was written is what was meant, and a search without options finds it.
+
+    Args:
+        folder: a publication that nobody reads yet.
+
+    Raises:
+        GateError: it is not so.
+    """
+    counts = {name: open_table(folder, name).count_rows() for name in TABLES}
+    wanted = {"retrieval": record.n_items, "user_vector": record.n_users}
+    for name, count in wanted.items():
+        _require(counts[name] == count, f"{name} holds {counts[name]:,} rows, not {count:,}")
+    for name in ("retrieval", "user_vector", "item_embedding"):
+        versions = (
+            open_table(folder, name).to_table(columns=["embedding_version"])["embedding_version"].unique()
+        )
+        _require(versions.to_pylist() in ([record.version], []), f"{name} holds rows of other versions")
+    recall = search_recall(folder)
+    _require(recall >= MIN_RECALL, f"a search finds {recall:.0%} of the best items, not {MIN_RECALL:.0%}")
+
+
+def search_recall(folder: Path, k: int = 10) -> float:
+    """Share of the k best items by dot product that a plain search finds, over some users of a publication."""
+    users = to_numpy(open_table(folder, "user_vector").head(ASKED, columns=["vector"])["vector"])
+    items = open_table(folder, "retrieval").to_table(columns=["item_id", "vector"])
+    if not len(users):
+        return 1.0
+    nothing = np.zeros(0, dtype=np.int64)
+    best = top_k(users, to_numpy(items["vector"]), k, (nothing, nothing)).row
+    ids = items["item_id"].to_pylist()
+    shares = []
+    for found, rows in zip(nearest(folder, users, k), best, strict=True):
+        wanted = {ids[row] for row in rows}
+        shares.append(len(wanted & set(found)) / len(wanted))
+    return float(np.mean(shares))

@@ -1,45 +1,70 @@
 """The two refreshes: read the warehouse, fit, check, and leave a version behind."""
 
-import shutil
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import torch
 
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import choose_device
 from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
+from gfm_store.dynamic_layer.held_out import LastDays
 from gfm_store.dynamic_layer.similarity import similarity_vectors
 from gfm_store.errors import UsageError
-from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval, check_user_vector
-from gfm_store.lifecycle.identity import fingerprint
+from gfm_store.lifecycle.alignment import align
+from gfm_store.lifecycle.checks import (
+    check_coverage,
+    check_item_embedding,
+    check_retrieval,
+    check_user_vector,
+    check_written,
+)
+from gfm_store.lifecycle.frozen import FrozenLayer
+from gfm_store.lifecycle.gates import EARLY, Candidate, judge, refusal
+from gfm_store.lifecycle.identity import read_origin, version_name
+from gfm_store.lifecycle.journal import utc_now
+from gfm_store.lifecycle.refused import keep_refused, refuse, remove_refused
+from gfm_store.lifecycle.staleness import measure_staleness
+from gfm_store.lifecycle.storage import storage_errors
+from gfm_store.lifecycle.tables import (
+    item_embedding_rows,
+    item_search_rows,
+    retrieval_rows,
+    user_vector_rows,
+)
+from gfm_store.lifecycle.versions import dynamic_folder, refused_record, remove_unkept
 from gfm_store.locks import exclusive
-from gfm_store.schema import item_embedding_schema, item_search_schema, retrieval_schema, user_vector_schema
 from gfm_store.serving.partition import choose_index
-from gfm_store.static_layer.encoder import ItemEncoder
-from gfm_store.static_layer.fitting import fit_static
+from gfm_store.static_layer.fitting import StaticModel, fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
-from gfm_store.vectors.arrow import to_arrow, to_numpy
-from gfm_store.vectors.publication import kept_versions, publish, published_folder
+from gfm_store.vectors.arrow import to_numpy
+from gfm_store.vectors.publication import (
+    is_published,
+    kept_versions,
+    open_table,
+    publish,
+    published_folder,
+    publishing,
+    republish,
+)
 from gfm_store.vectors.static_version import (
     current_static,
     make_current,
     new_folder,
     read_table,
     static_folder,
+    static_versions,
     write_table,
 )
 from gfm_store.vectors.text_cache import TextCache
-from gfm_store.vectors.version import DynamicRecord, StaticRecord
+from gfm_store.vectors.version import Alignment, DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse
-from gfm_store.warehouse.graph import read_graph, read_interactions, read_item_nodes
-from gfm_store.warehouse.history import TrainingTables, read_training
+from gfm_store.warehouse.graph import read_graph, read_item_nodes
+from gfm_store.warehouse.history import read_training
 
 
 @dataclass
@@ -56,11 +81,6 @@ class Stopwatch:
         self._last = now
 
 
-def utc_now() -> datetime:
-    """The wall clock, for records only: nothing is computed from it."""
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-
-
 def _open(root: Path, config: Config) -> Warehouse:
     return open_warehouse(root, threads=config.threads, memory_limit=config.memory_limit)
 
@@ -74,8 +94,9 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
     Raises:
         EmptyWarehouseError: there is nothing before `as_of`.
         WarehouseLockedError: another refresh is at work.
+        WarehouseError: a file could not be read or written.
     """
-    with _open(root, config) as warehouse, exclusive(root, "refresh"):
+    with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
         return _refresh_static(warehouse, config, as_of or newest_event(warehouse))
 
 
@@ -83,66 +104,75 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     root, watch = warehouse.root, Stopwatch()
     encoder = TextEncoder(config.text, str(choose_device(config)))
     read_item_nodes(warehouse, as_of)
-    version = fingerprint("s-", warehouse, as_of, config, text=encoder.fingerprint)
-    folder = static_folder(root, version)
-    if folder.is_dir():
-        make_current(root, version)
-        progress.say(f"Static version {version} was built from the same inputs before; nothing to do.")
-        return StaticRecord.read(folder)
+    origin = read_origin("s-", warehouse, as_of, config)
+    inputs = version_name("s-", origin, as_of, text=encoder.fingerprint)
+    for built in static_versions(root):
+        if built.inputs == inputs:
+            make_current(root, built.version)
+            progress.say(
+                f"Static version {built.version} was built from the same inputs before; nothing to do."
+            )
+            return built
     graph = read_graph(warehouse, as_of, config.graph)
     detail = warehouse.select("graph/item_detail")
     watch.lap("graph")
     text = encode_items(graph.item_text, encoder, TextCache(root, encoder.fingerprint))
     watch.lap("text")
-    checkpoint = root / "cache" / f"{version}.safetensors"
+    checkpoint = root / "cache" / f"{inputs}.safetensors"
     model = fit_static(graph, text, config, checkpoint)
     watch.lap("hgnn")
-    item_embedding = _item_embedding(graph.item_node, detail, model.vectors, text, version)
+    version, aligned = inputs, None
+    if (turn := _towards_current(root, graph.item_node, model)) is not None:
+        rotation, aligned = turn
+        model = model.rotated(rotation)
+        version = version_name("s-", origin, as_of, text=encoder.fingerprint, aligned=aligned.version)
+    item_embedding = item_embedding_rows(graph.item_node, detail, model.vectors, text, version)
     check_item_embedding(item_embedding)
-    with new_folder(root / "static", version) as partial:
-        model.encoder.save(partial)
-        write_table(partial, "item_embedding", item_embedding)
-        write_table(partial, "co_interaction_edge", graph.co_interaction_edge)
-        watch.lap("write")
-        record = StaticRecord(
-            version=version,
-            as_of=as_of,
-            built_at=utc_now(),
-            item_types=graph.item_types,
-            n_items=graph.item_node.num_rows,
-            n_edges=graph.co_interaction.num_rows,
-            window_days=graph.window_days,
-            min_users=graph.min_users,
-            text_model=config.text.model,
-            text_max_tokens=config.text.max_tokens,
-            text_fingerprint=encoder.fingerprint,
-            text_dim=text.shape[1],
-            dim=model.vectors.shape[1],
-            graph=config.graph,
-            seed=config.seed,
-            validation_mrr=max((epoch.validation_mrr for epoch in model.epochs), default=0.0),
-            epochs=len(model.epochs),
-            seconds=watch.seconds,
-        )
-        record.write(partial)
-    make_current(root, version)
+    watch.lap("vectors")
+    record = StaticRecord(
+        version=version,
+        inputs=inputs,
+        aligned=aligned,
+        origin=origin,
+        as_of=as_of,
+        built_at=utc_now(),
+        item_types=graph.item_types,
+        n_items=graph.item_node.num_rows,
+        n_edges=graph.co_interaction.num_rows,
+        window_days=graph.window_days,
+        min_users=graph.min_users,
+        text_model=config.text.model,
+        text_max_tokens=config.text.max_tokens,
+        text_fingerprint=encoder.fingerprint,
+        text_dim=text.shape[1],
+        dim=model.vectors.shape[1],
+        graph=config.graph,
+        seed=config.seed,
+        validation_mrr=max((epoch.validation_mrr for epoch in model.epochs), default=0.0),
+        epochs=len(model.epochs),
+        seconds=watch.seconds,
+    )
+    with publishing(root):
+        with new_folder(root / "static", version) as partial:
+            model.encoder.save(partial)
+            write_table(partial, "item_embedding", item_embedding)
+            write_table(partial, "co_interaction_edge", graph.co_interaction_edge)
+            record.write(partial)
+        make_current(root, version)
     checkpoint.unlink(missing_ok=True)
     return record
 
 
-def _item_embedding(
-    item_node: pa.Table, detail: pa.Table, vectors: np.ndarray, text: np.ndarray, version: str
-) -> pa.Table:
-    schema = item_embedding_schema(vectors.shape[1], text.shape[1])
-    columns = {
-        "item_id": item_node["item_id"],
-        "item_type": item_node["item_type"],
-        "vector": to_arrow(vectors),
-        "text_vector": to_arrow(text),
-        "embedding_version": pa.array([version]).take(pa.array(np.zeros(len(vectors), dtype=np.int64))),
-        **{name: detail[name] for name in detail.column_names},
-    }
-    return pa.table([columns[name] for name in schema.names], schema=schema)
+def _towards_current(
+    root: Path, item_node: pa.Table, model: StaticModel
+) -> tuple[np.ndarray, Alignment] | None:
+    """How to turn a new space so that it lies as the current static version does."""
+    current = current_static(root)
+    if current is None:
+        return None
+    before = read_table(static_folder(root, current.version), "item_embedding", ["item_id", "vector"])
+    old = to_numpy(before["vector"])
+    return align(current.version, item_node["item_id"], model.vectors, before["item_id"], old)
 
 
 def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -> DynamicRecord:
@@ -154,8 +184,9 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
         EmptyWarehouseError: there is nothing before `as_of`.
         UsageError: the static version has seen events at or after `as_of`.
         WarehouseLockedError: another refresh is at work.
+        WarehouseError: a file could not be read or written.
     """
-    with _open(root, config) as warehouse, exclusive(root, "refresh"):
+    with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
         as_of = as_of or newest_event(warehouse)
         item_node = read_item_nodes(warehouse, as_of)
         static = current_static(root)
@@ -174,187 +205,132 @@ def _refresh_dynamic(
     warehouse: Warehouse, config: Config, as_of: datetime, item_node: pa.Table, static: StaticRecord
 ) -> DynamicRecord:
     root, watch = warehouse.root, Stopwatch()
-    version = fingerprint("d-", warehouse, as_of, config, static=static.version)
-    folder = root / "dynamic" / version
-    if folder.is_dir() and version == _served(root):
-        progress.say(f"Version {version} was built from the same inputs and is published; nothing to do.")
-        return DynamicRecord.read(folder)
+    origin, served = read_origin("d-", warehouse, as_of, config), _served(root)
+    inputs = version_name("d-", origin, as_of, static=static.version)
+    if (built := _built_before(root, inputs, served)) is not None:
+        return built
     detail = warehouse.select("graph/item_detail")
-    encoder, text = _static_layer(warehouse, item_node, static, config)
-
-    def vectors_at(moment: datetime) -> np.ndarray:
-        known = read_interactions(warehouse, moment, encoder.graph, encoder.window_days, encoder.min_users)
-        return encoder.vectors(item_node["item_type"], text, known)
-
+    frozen = FrozenLayer(warehouse, item_node, static, config)
+    text = frozen.text
     item_text = warehouse.select("graph/item_text")
     tables = read_training(warehouse, as_of, config.two_tower)
+    profile = warehouse.arrow("SELECT * FROM user_profile")
     watch.lap("read")
-    fit = fit_dynamic(item_node, static.item_types, vectors_at, text, item_text, tables, config)
+    fit = fit_dynamic(item_node, static.item_types, frozen.vectors_at, text, item_text, tables, config)
     vectors = fit.hgnn_vectors
     watch.lap("two-tower")
+    version, aligned = inputs, None
+    if served is not None and (turn := _towards_served(root, item_node, fit)) is not None:
+        rotation, aligned = turn
+        fit = fit.rotated(rotation)
+        version = version_name("d-", origin, as_of, static=static.version, aligned=aligned.version)
     item_type = fit.model.item_features(item_node, vectors, text).item_type.numpy()
-    item_embedding = _item_embedding(item_node, detail, vectors, text, version)
-    retrieval = _retrieval(item_node, fit, config, version)
-    user_vector = _user_vector(tables, fit, vectors, item_type, as_of, version)
     words = warehouse.select("graph/item_words").add_column(0, "title", detail["title"])
-    item_search = _item_search(item_node, words, similarity_vectors(text, vectors), fit.available, version)
-    check_item_embedding(item_embedding)
-    check_retrieval(retrieval)
-    check_retrieval(item_search)
-    check_user_vector(user_vector, retrieval)
+    rows = {
+        "retrieval": retrieval_rows(item_node, fit, config, version),
+        "user_vector": user_vector_rows(tables, fit, vectors, item_type, as_of, version),
+        "item_embedding": item_embedding_rows(item_node, detail, vectors, text, version),
+        "item_search": item_search_rows(
+            item_node, words, similarity_vectors(text, vectors), fit.available, version
+        ),
+        "co_interaction_edge": read_table(static_folder(root, static.version), "co_interaction_edge"),
+    }
+    check_item_embedding(rows["item_embedding"])
+    check_retrieval(rows["retrieval"])
+    check_retrieval(rows["item_search"])
+    check_user_vector(rows["user_vector"], rows["retrieval"])
+    check_coverage(rows["retrieval"], item_node, rows["user_vector"], tables.history)
     watch.lap("vectors")
     partition, index = choose_index(
-        fit.item_vectors, to_numpy(user_vector["vector"]), config.serving, config.seed
+        fit.item_vectors, to_numpy(rows["user_vector"]["vector"]), config.serving, config.seed
     )
     watch.lap("index")
+    days = None
+    if fit.early is not None:
+        days = LastDays(item_node, item_text, tables, fit.lexical, fit.held_out_days, config)
+    held_out = judge(warehouse, item_node, Candidate(fit, days, text, config), served)
+    watch.lap("quality")
+    staleness = measure_staleness(warehouse, as_of, item_node, vectors, static, config.gates)
+    watch.lap("staleness")
     record = DynamicRecord(
         version=version,
+        inputs=inputs,
+        aligned=aligned,
+        staleness=staleness,
         static_version=static.version,
+        origin=origin,
+        follows=None if served is None else served.version,
         as_of=as_of,
         built_at=utc_now(),
-        n_items=retrieval.num_rows,
-        n_users=user_vector.num_rows,
+        n_items=rows["retrieval"].num_rows,
+        n_users=rows["user_vector"].num_rows,
         n_pairs=tables.training_pair.num_rows,
         index=index,
+        held_out=held_out,
+        refused=refusal(held_out, config.gates),
         validation_ndcg=max((epoch.validation_ndcg for epoch in fit.epochs), default=0.0),
         epochs=len(fit.epochs),
         seconds=watch.seconds,
     )
-    with new_folder(root / "dynamic", version) as partial:
-        fit.model.save(partial)
+
+    def write_weights(folder: Path) -> None:
+        fit.model.save(folder)
         if partition is not None:
-            partition.save(partial)
-        record.write(partial)
-    edges = read_table(static_folder(root, static.version), "co_interaction_edge")
-    publish(
-        root,
-        record,
-        {
-            "retrieval": retrieval,
-            "user_vector": user_vector,
-            "item_embedding": item_embedding,
-            "item_search": item_search,
-            "co_interaction_edge": edges,
-        },
-        keep=config.serving.keep_versions,
-    )
-    _remove_unkept(root)
+            partition.save(folder)
+        if fit.early is not None:
+            (folder / EARLY).mkdir()
+            fit.early.save(folder / EARLY)
+        write_table(folder, "user_profile", profile)
+        record.write(folder)
+
+    if record.refused is not None:
+        keep_refused(root, record, write_weights, rows)
+        raise refuse(record)
+    with publishing(root):
+        with new_folder(root / "dynamic", version) as partial:
+            write_weights(partial)
+        publish(
+            root, record, rows, config.serving.keep_versions, lambda folder: check_written(folder, record)
+        )
+        remove_refused(root)
+        remove_unkept(root)
     return record
 
 
-def _served(root: Path) -> str | None:
-    """The version that readers see, if any."""
-    return DynamicRecord.read(published_folder(root)).version if (root / "vectors").is_symlink() else None
+def _served(root: Path) -> DynamicRecord | None:
+    return DynamicRecord.read(published_folder(root)) if is_published(root) else None
 
 
-def _static_layer(
-    warehouse: Warehouse, item_node: pa.Table, static: StaticRecord, config: Config
-) -> tuple[ItemEncoder, np.ndarray]:
-    """The encoder and the text vectors (N, text_dim) of a static version by the nodes of `item_node`, which may hold
-    items that came after it."""
-    folder = static_folder(warehouse.root, static.version)
-    embedded = read_table(folder, "item_embedding", ["item_id", "text_vector"])
-    place = pc.index_in(item_node["item_id"], embedded["item_id"].combine_chunks()).combine_chunks()
-    rows = pc.fill_null(place, -1).to_numpy()
-    known = rows >= 0
-    text = np.zeros((item_node.num_rows, static.text_dim), dtype=np.float32)
-    text[known] = to_numpy(embedded["text_vector"])[rows[known]]
-    if not known.all():
-        text_encoder = TextEncoder(config.text, str(choose_device(config)))
-        if text_encoder.fingerprint != static.text_fingerprint:
-            raise UsageError(
-                "text.model changed since the static version; run `python -m jobs.refresh_static` first."
-            )
-        new = pa.array(~known)
-        cache = TextCache(warehouse.root, text_encoder.fingerprint)
-        text[~known] = encode_items(warehouse.select("graph/item_text").filter(new), text_encoder, cache)
-        progress.say(f"{(~known).sum():,} items came after the static version; the frozen HGNN embeds them.")
-    encoder = ItemEncoder.load(
-        folder, static.item_types, static.graph, static.window_days, static.min_users, static.seed
-    )
-    return encoder.numbered(rows), text
+def _towards_served(root: Path, item_node: pa.Table, fit: DynamicFit) -> tuple[np.ndarray, Alignment] | None:
+    """How to turn a new space, its padding aside, so that it lies as the served one does."""
+    folder = published_folder(root)
+    before = open_table(folder, "retrieval").to_table(columns=["item_id", "vector"])
+    items, old = item_node["item_id"].take(pa.array(fit.available)), to_numpy(before["vector"])
+    version = DynamicRecord.read(folder).version
+    return align(version, items, fit.item_vectors[:, :-1], before["item_id"], old[:, :-1])
 
 
-def _retrieval(item_node: pa.Table, fit: DynamicFit, config: Config, version: str) -> pa.Table:
-    """The table that is searched: the available items."""
-    schema = retrieval_schema(fit.model.dim)
-    items = item_node.take(pa.array(fit.available))
-    columns = {
-        "item_id": items["item_id"],
-        "item_type": items["item_type"],
-        "vector": to_arrow(fit.item_vectors),
-        "language": items["language"],
-        "published_at": items["published_at"],
-        "popularity": pa.array(_recent_streams(fit, config.serving.popular_days)),
-        "embedding_version": pa.array([version] * items.num_rows, pa.string()),
-    }
-    return pa.table([columns[name] for name in schema.names], schema=schema)
+def _built_before(root: Path, inputs: str, served: DynamicRecord | None) -> DynamicRecord | None:
+    """A version from the same inputs needs no fitting: it is published again, or refused again.
 
-
-def _item_search(
-    item_node: pa.Table, words: pa.Table, vectors: np.ndarray, available: np.ndarray, version: str
-) -> pa.Table:
-    """The table of search and similarity: the available items, from words and vectors (N, dim) by node."""
-    schema = item_search_schema(vectors.shape[1])
-    items, words = item_node.take(pa.array(available)), words.take(pa.array(available))
-    columns = {
-        "item_id": items["item_id"],
-        "item_type": items["item_type"],
-        **{name: words[name] for name in words.column_names},
-        "vector": to_arrow(vectors[available]),
-        "language": items["language"],
-        "published_at": items["published_at"],
-        "embedding_version": pa.array([version] * items.num_rows, pa.string()),
-    }
-    return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _recent_streams(fit: DynamicFit, days: int) -> np.ndarray:
-    """(n,) float64: streams of each available item in the last days; further back while nobody streamed."""
-    nodes, now = torch.from_numpy(fit.available), torch.tensor(-1)
-    while True:
-        counts = fit.popularity.count(nodes, now, torch.tensor(days))
-        if counts.any() or days >= fit.popularity.num_days:
-            return counts.double().numpy()
-        days *= 2
-
-
-def _user_vector(
-    tables: TrainingTables,
-    fit: DynamicFit,
-    vectors: np.ndarray,
-    item_type: np.ndarray,
-    as_of: datetime,
-    version: str,
-) -> pa.Table:
-    """Vectors of all users with a history at `as_of`."""
-    blocks, kept = [], []
-    for block, has_history in fit.model.user_vectors(tables.history, as_of, vectors, item_type):
-        blocks.append(block[has_history])
-        kept.append(has_history)
-    users = tables.history.user_node["user_id"].filter(pa.array(np.concatenate(kept)))
-    return pa.table(
-        [
-            users,
-            to_arrow(np.concatenate(blocks)),
-            pa.array([as_of] * len(users), pa.timestamp("us")),
-            pa.array([version] * len(users), pa.string()),
-        ],
-        schema=user_vector_schema(fit.model.dim),
-    )
-
-
-def _remove_unkept(root: Path) -> None:
-    """Remove weights of versions whose tables are not kept any more."""
-    kept = set(kept_versions(published_folder(root)))
-    records = {path.name: path for path in (root / "dynamic").iterdir() if path.is_dir()}
-    current = current_static(root)
-    parents = {current.version} if current else set()
-    for name, path in records.items():
-        if name in kept:
-            parents.add(DynamicRecord.read(path).static_version)
-        else:
-            shutil.rmtree(path)
-    for path in (root / "static").iterdir():
-        if path.is_dir() and not path.is_symlink() and path.name not in parents:
-            shutil.rmtree(path)
+    Raises:
+        GateError: it was refused, beside the version that is still served.
+    """
+    if served is None:
+        return None
+    for name in reversed(kept_versions(published_folder(root))):
+        record = DynamicRecord.read(dynamic_folder(root, name))
+        if record.inputs != inputs:
+            continue
+        if name == served.version:
+            progress.say(f"Version {name} was built from the same inputs and is published; nothing to do.")
+            return record
+        with publishing(root):
+            republish(root, record)
+        progress.say(f"Version {name} was built from the same inputs and is kept; it is published again.")
+        return record
+    refused = refused_record(root)
+    if refused is not None and (refused.inputs, refused.follows) == (inputs, served.version):
+        progress.say(f"Version {refused.version} was built from the same inputs before, and refused.")
+        raise refuse(refused)
+    return None

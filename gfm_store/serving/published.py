@@ -8,10 +8,11 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from safetensors import SafetensorError
 
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.dynamic_layer.similarity import as_query, similarity_vectors
-from gfm_store.errors import UsageError
+from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.serving.partition import Partition, PartitionIndex
 from gfm_store.vectors.arrow import one_batch, to_numpy
 from gfm_store.vectors.publication import open_table
@@ -51,8 +52,19 @@ class PublishedVersion:
         """Read `version` from a publication's folder and its weights from `root`.
 
         Raises:
-            NotPublishedError: the version is not kept.
+            NotPublishedError: the version is not kept, or a file of it is missing or torn.
         """
+        try:
+            return cls._load(root, folder, version)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise NotPublishedError(
+                f"{root}: version {version} cannot be read ({reason[:200]}). `python -m jobs.versions rollback` goes "
+                "back to the one before it."
+            ) from None
+
+    @classmethod
+    def _load(cls, root: Path, folder: Path, version: str) -> Self:
         embedded = open_table(folder, "item_embedding", version).to_table(
             columns=["item_id", "item_type", "vector"]
         )

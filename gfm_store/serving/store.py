@@ -1,5 +1,6 @@
 """The store that `gfm_store.open` gives: read-only, bound to one version for all its tables."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -20,12 +21,14 @@ from gfm_store.serving.filters import ItemFilter, Moment, Texts, as_moment, text
 from gfm_store.serving.lists import Wish
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.session import AskedUsers, Session
-from gfm_store.vectors.publication import kept_versions, published_folder
+from gfm_store.serving.time_travel import as_it_was, past_at, past_of
+from gfm_store.vectors.publication import published_folder
 from gfm_store.vectors.version import DynamicRecord
 from gfm_store.warehouse.analysis import run_select
 from gfm_store.warehouse.connection import open_warehouse, warehouse_file
 from gfm_store.warehouse.engine import create_engine
 
+log = logging.getLogger("gfm_store")
 USERS_AT_ONCE = 20_000
 """Users whose histories are read with one pass over the events."""
 
@@ -37,7 +40,8 @@ class Store:
     """Recommendations from the published version and the newest events.
 
     A store follows what is published: a new version or an ingest is noticed at the next request. One that
-    was opened with `version=` stays on it. Requests of several threads wait for each other.
+    was opened with `version=` stays on it, and answers as it did when that version was built. Requests of several
+    threads wait for each other.
 
     Raises:
         EmptyWarehouseError: there is no warehouse.
@@ -90,7 +94,8 @@ class Store:
             history: instead of `users`, events that are not ingested: (item_id, event_type, moment) each; the
                 user_id of the rows is then null.
             include_seen: also items that the user has streamed before.
-            as_of: answer as it was at this moment, with the newest kept version from before it.
+            as_of: answer as it was at this moment, with the newest kept version from before it, and the events
+                that were known then.
             published_after: only items known to be published after this moment (UTC).
             exclude: item ids to leave out.
             max_per_creator: at most so many items of one creator in a list.
@@ -111,7 +116,7 @@ class Store:
         wanted = ItemFilter(item_type, languages, creators, published_after, exclude)
         wish = Wish(k, wanted, include_seen, max_per_creator, diversity)
         wish.check()
-        with self._current(as_of) as session:
+        with self._current(as_of, history is None) as session:
             if history is not None:
                 return lists.recommend(session, _somebody(session, history, as_of), wish)
             ids = _as_ids(users)
@@ -232,16 +237,29 @@ class Store:
             return session.bound.tables.all()
 
     @contextmanager
-    def _current(self, as_of: datetime | None = None) -> Iterator[Session]:
-        """The newest state of the warehouse and the version to serve, for one request at a time."""
+    def _current(self, as_of: datetime | None = None, events: bool = True) -> Iterator[Session]:
+        """The warehouse, the version and the moment to answer by, for one request at a time: as they stand, or as they
+        stood at `as_of`, or when the version that this store stays on was built.
+
+        Args:
+            events: whether the warehouse's events matter.
+        """
         with self._lock:
             session = self._follow()
-            if as_of is None:
+            if as_of is None and self._pinned is None:
                 yield session
                 return
-            bound = session.bound if session.bound.record.as_of <= as_of else self._version_before(as_of)
+            folder, bound = published_folder(self._root), session.bound
+            past = (
+                past_of(bound.record)
+                if as_of is None
+                else past_at(self._root, folder, bound.record, as_of, self._pinned is not None)
+            )
+            if past.record.version != bound.record.version:
+                bound = PublishedVersion.load(self._root, folder, past.record.version)
             try:
-                yield Session(session.warehouse, bound, self._config, now=as_of)
+                with as_it_was(session.warehouse, self._root, folder, past, events):
+                    yield Session(session.warehouse, bound, self._config, now=past.moment)
             finally:
                 session.number_items()
 
@@ -254,31 +272,32 @@ class Store:
         else:
             warehouse = session.warehouse
         folder = published_folder(self._root)
-        if session is None or folder != self._folder:
-            version = self._pinned or DynamicRecord.read(folder).version
-            bound = PublishedVersion.load(self._root, folder, version)
+        if session is None or (self._pinned is None and folder != self._folder):
+            folder, bound = self._load()
         else:
             bound = session.bound
         if session is not None and warehouse is session.warehouse and bound is session.bound:
+            self._folder = folder
             return session
         if session is not None and warehouse is not session.warehouse:
             self.close()
         self._session, self._state, self._folder = Session(warehouse, bound, self._config), state, folder
         return self._session
 
-    def _version_before(self, as_of: datetime) -> PublishedVersion:
-        """The newest kept version that has seen nothing at or after `as_of`."""
-        folder = published_folder(self._root)
-        records = [DynamicRecord.read(self._root / "dynamic" / version) for version in kept_versions(folder)]
-        early = [record for record in records if record.as_of <= as_of]
-        if not early:
-            raise NotPublishedError(
-                f"No kept version is from {as_of:%Y-%m-%d %H:%M} or before; there are: "
-                + ", ".join(f"{record.version} ({record.as_of:%Y-%m-%d %H:%M})" for record in records)
-                + f". Build one with `python -m jobs.refresh_dynamic --as-of {as_of:%Y-%m-%dT%H:%M}`."
-            )
-        newest = max(early, key=lambda record: (record.as_of, record.built_at))
-        return PublishedVersion.load(self._root, folder, newest.version)
+    def _load(self) -> tuple[Path, PublishedVersion]:
+        """What is published; where that cannot be read, what was served before goes on being served."""
+        while True:
+            folder = published_folder(self._root)
+            try:
+                version = self._pinned or DynamicRecord.read(folder).version
+                return folder, PublishedVersion.load(self._root, folder, version)
+            except NotPublishedError as error:
+                if published_folder(self._root) != folder:
+                    continue  # the next one was published while this one was read
+                if self._session is None:
+                    raise
+                log.warning("%s is served still: %s", self._session.bound.record.version, error)
+                return folder, self._session.bound
 
     def close(self) -> None:
         """Give the warehouse free."""

@@ -4,6 +4,7 @@ Weights are learned rarely; vectors follow the newest interactions, and can be t
 learns from the past must see them.
 """
 
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -49,6 +50,15 @@ class ItemEncoder:
         """The same for items numbered anew: item i is what was item `node[i]`, -1 one that came later."""
         frame = np.where(node[:, None] >= 0, self.frame[np.maximum(node, 0)], np.float32(0))
         return replace(self, frame=frame.astype(np.float32))
+
+    def rotated(self, rotation: np.ndarray) -> Self:
+        """The same vectors turned by an orthogonal (dim, dim)."""
+        turn, hgnn = torch.from_numpy(rotation), copy.deepcopy(self.hgnn)
+        with torch.no_grad():
+            for layer in (hgnn.output, hgnn.direct):
+                layer.weight.copy_(turn.T @ layer.weight)
+                layer.bias.copy_(layer.bias @ turn)
+        return replace(self, hgnn=hgnn)
 
     def vectors(self, item_type: pa.ChunkedArray, text: np.ndarray, known: Interactions) -> np.ndarray:
         """(N, dim) float32, unit length, by node.

@@ -1,7 +1,8 @@
 """From graph tables and text vectors to item vectors: one call for a refresh and for an evaluation alike."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,10 @@ class StaticModel:
     vectors: np.ndarray
     """(N, dim) float32, unit length, by node."""
     epochs: list[Epoch]
+
+    def rotated(self, rotation: np.ndarray) -> Self:
+        """The same space turned by an orthogonal (dim, dim), for vectors that the HGNN gives later, too."""
+        return replace(self, encoder=self.encoder.rotated(rotation), vectors=self.vectors @ rotation)
 
 
 def to_hetero_graph(item_node: pa.Table, num_types: int, co_interaction: pa.Table) -> HeteroGraph:

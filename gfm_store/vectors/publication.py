@@ -6,24 +6,38 @@
 A publication starts as a copy of the one before, made of hard links. New table versions are committed
 inside the copy, and one rename of a symbolic link puts it in place. Lance files never change once written,
 so a handle that was opened before goes on reading the old table version, through the new folder.
-Each published table version is tagged with its `embedding_version`.
+Each published table version is tagged with its `embedding_version`, and the tags' order is that in which the
+versions were first published; the newest table version is the one that is served.
 """
 
 import os
 import shutil
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import lance
+import numpy as np
 import pyarrow as pa
 
 from gfm_store.errors import NotPublishedError
+from gfm_store.locks import exclusive
 from gfm_store.vectors.indexes import build_indexes
 from gfm_store.vectors.version import DynamicRecord
 
 TABLES = ("retrieval", "user_vector", "item_embedding", "item_search", "co_interaction_edge")
 LINK = "vectors"
+PUBLICATIONS = "publications"
+PATIENCE = 30.0
+"""Seconds to wait for another publication to end: each takes about one."""
+
+Tables = Mapping[str, pa.Table | pa.RecordBatchReader]
+
+
+def is_published(root: Path) -> bool:
+    """Whether readers see anything yet."""
+    return (root / LINK).is_symlink()
 
 
 def published_folder(root: Path) -> Path:
@@ -32,12 +46,17 @@ def published_folder(root: Path) -> Path:
     Raises:
         NotPublishedError: nothing is published yet.
     """
-    link = root / LINK
-    if not link.is_symlink():
+    if not is_published(root):
         raise NotPublishedError(
             f"{root} has no published version yet. Build one with `python -m jobs.refresh_dynamic --warehouse {root}`."
         )
-    return link.resolve()
+    return (root / LINK).resolve()
+
+
+def published_since(root: Path) -> datetime:
+    """When readers were last switched to another publication, in UTC."""
+    moment = datetime.fromtimestamp((root / LINK).lstat().st_mtime, UTC)
+    return moment.replace(tzinfo=None, microsecond=0)
 
 
 def open_table(folder: Path, name: str, version: str | None = None) -> lance.LanceDataset:
@@ -54,72 +73,163 @@ def open_table(folder: Path, name: str, version: str | None = None) -> lance.Lan
         raise NotPublishedError(f"{folder}: {what} ({str(error).splitlines()[0][:200]}).") from None
 
 
+def nearest(folder: Path, vectors: np.ndarray, k: int) -> list[list[str]]:
+    """item_id of what a plain search of `retrieval`, without options, finds for each of (n, dim) vectors."""
+    import lancedb  # starts a thread when it is imported: not before a server has forked its workers
+
+    table = lancedb.connect(str(folder)).open_table("retrieval")
+    searches = (table.search(vector).select(["item_id", "_distance"]).limit(k) for vector in vectors)
+    return [search.to_arrow()["item_id"].to_pylist() for search in searches]
+
+
 def kept_versions(folder: Path) -> list[str]:
-    """The embedding versions that a publication keeps, oldest first."""
-    tags = open_table(folder, "retrieval").tags.list()
-    return sorted(tags, key=lambda tag: tags[tag]["version"])
+    """The embedding versions that a publication keeps, in the order in which they were first published."""
+    return _tagged(open_table(folder, "retrieval"))
+
+
+def table_bytes(folder: Path, version: str | None) -> dict[str, int]:
+    """Bytes on disk of each table of a kept version; None means the newest."""
+    sizes = {}
+    for name in TABLES:
+        data = folder / f"{name}.lance" / "data"
+        files = {
+            file.path
+            for fragment in open_table(folder, name, version).get_fragments()
+            for file in fragment.data_files()
+        }
+        sizes[name] = sum((data / path).stat().st_size for path in files)
+    return sizes
+
+
+@contextmanager
+def publishing(root: Path) -> Iterator[None]:
+    """Nobody else publishes, rolls back or prunes inside the block.
+
+    Raises:
+        WarehouseLockedError: somebody does, and goes on for longer than `PATIENCE`.
+    """
+    with exclusive(root, "publication", PATIENCE):
+        yield
 
 
 def publish(
-    root: Path, record: DynamicRecord, tables: Mapping[str, pa.Table | pa.RecordBatchReader], keep: int
+    root: Path,
+    record: DynamicRecord,
+    tables: Tables,
+    keep: int,
+    check: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Make `record`'s version, with all of `TABLES`, what readers see; the newest `keep` versions stay readable.
+
+    Args:
+        check: looks at the publication before anybody reads it; what it raises leaves readers where they are.
 
     A process killed at any moment leaves readers on the old publication or on the new one; what it left
     behind is removed by the next call.
     """
-    publications = root / "publications"
-    publications.mkdir(exist_ok=True)
-    link = root / LINK
-    current = published_folder(root) if link.is_symlink() else None
-    number = int(current.name) + 1 if current else 1
-    _remove_leftovers(publications, current)
-    partial = publications / f"{number}.partial"
-    if current:
-        shutil.copytree(current, partial, copy_function=os.link)
-    else:
-        partial.mkdir()
-    for name in TABLES:
-        path = str(partial / f"{name}.lance")
-        dataset = lance.write_dataset(
-            tables[name], path, mode="overwrite" if Path(path).exists() else "create"
-        )
-        build_indexes(dataset, name)
-        _tag(dataset, record.version)
-        _forget_old(dataset, keep)
-    record_file = partial / "record.json"
-    record_file.unlink(missing_ok=True)  # a hard link: writing through it would change the old publication
-    record.write(partial)
-    final = publications / str(number)
-    partial.rename(final)
-    new_link = root / f".{LINK}.new"
-    new_link.unlink(missing_ok=True)
-    new_link.symlink_to(Path("publications") / final.name)
-    new_link.replace(link)
+    with _next_publication(root) as partial:
+        for name in TABLES:
+            dataset = write_version(partial, name, tables[name], record.version)
+            for tag in _tagged(dataset)[:-keep]:
+                dataset.tags.delete(tag)
+            _clean(dataset, 2)  # the one before too: readers have it open
+        record.write(partial)
+        check(partial)
 
 
-def _tag(dataset: lance.LanceDataset, version: str) -> None:
+def republish(root: Path, record: DynamicRecord) -> None:
+    """Make a kept version what readers see, as it was; takes no copy of the data."""
+    with _next_publication(root) as partial:
+        for name in TABLES:
+            open_table(partial, name, record.version).restore()
+        record.write(partial)
+
+
+def prune(root: Path, keep: int) -> list[str]:
+    """Keep the newest `keep` versions and the served one; returns what was dropped."""
+    with _next_publication(root) as partial:
+        served = DynamicRecord.read(partial).version
+        dropped = [tag for tag in kept_versions(partial)[:-keep] if tag != served]
+        for name in TABLES:
+            dataset = open_table(partial, name)
+            for tag in dropped:
+                dataset.tags.delete(tag)
+            _clean(dataset, 1)
+    _remove_all_but(root, {published_folder(root).name})
+    return dropped
+
+
+def write_version(
+    folder: Path, name: str, rows: pa.Table | pa.RecordBatchReader, version: str
+) -> lance.LanceDataset:
+    """Write one table of a version into a publication that nobody reads yet, as its newest."""
+    path = folder / f"{name}.lance"
+    dataset = lance.write_dataset(rows, str(path), mode="overwrite" if path.exists() else "create")
+    build_indexes(dataset, name)
     if version in dataset.tags.list():
         dataset.tags.update(version, dataset.version)
     else:
         dataset.tags.create(version, dataset.version)
+    return dataset
 
 
-def _forget_old(dataset: lance.LanceDataset, keep: int) -> None:
-    """Drop the tags of all but the newest `keep` versions, and the files that no tag needs."""
+def rewrite(root: Path, versions: Sequence[tuple[DynamicRecord, Tables]], served: DynamicRecord) -> None:
+    """Write all kept versions anew, in the order given, and remove every file of the old ones."""
+    with _next_publication(root, anew=True) as partial:
+        for record, tables in versions:
+            for name in TABLES:
+                write_version(partial, name, tables[name], record.version)
+        if versions[-1][0].version != served.version:
+            for name in TABLES:
+                open_table(partial, name, served.version).restore()
+        served.write(partial)
+    _remove_all_but(root, {published_folder(root).name})
+
+
+@contextmanager
+def _next_publication(root: Path, anew: bool = False) -> Iterator[Path]:
+    """A copy of what is published, in hard links, that becomes what readers see at the end of the block.
+
+    Args:
+        anew: begin with an empty folder instead.
+    """
+    publications = root / PUBLICATIONS
+    publications.mkdir(exist_ok=True)
+    current = published_folder(root) if is_published(root) else None
+    number = int(current.name) + 1 if current else 1
+    # What killed writers left, and publications that no reader can still need.
+    _remove_all_but(root, {current.name, str(number - 2)} if current else set())
+    partial = publications / f"{number}.partial"
+    try:
+        if current and not anew:
+            shutil.copytree(current, partial, copy_function=os.link)
+        else:
+            partial.mkdir()
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    final = publications / str(number)
+    partial.rename(final)
+    new_link = root / f".{LINK}.new"
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(Path(PUBLICATIONS) / final.name)
+    new_link.replace(root / LINK)
+
+
+def _tagged(dataset: lance.LanceDataset) -> list[str]:
     tags = dataset.tags.list()
-    for tag in sorted(tags, key=lambda tag: tags[tag]["version"])[:-keep]:
-        dataset.tags.delete(tag)
+    return sorted(tags, key=lambda tag: tags[tag]["version"])
+
+
+def _clean(dataset: lance.LanceDataset, newest: int) -> None:
+    """Remove the files that neither a tag nor one of the `newest` table versions needs."""
     dataset.cleanup_old_versions(
-        older_than=timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
+        retain_versions=newest, delete_unverified=True, error_if_tagged_old_versions=False
     )
 
 
-def _remove_leftovers(publications: Path, current: Path | None) -> None:
-    """Remove what killed publishes left, and publications that no reader can still need."""
-    keep = {current.name} if current else set()
-    if current:
-        keep.add(str(int(current.name) - 1))
-    for folder in publications.iterdir():
+def _remove_all_but(root: Path, keep: set[str]) -> None:
+    for folder in (root / PUBLICATIONS).iterdir():
         if folder.name not in keep:
             shutil.rmtree(folder)

@@ -25,7 +25,11 @@ def new_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(leftover)
     partial = parent / f"{name}.partial"
     partial.mkdir()
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     final = parent / name
     if final.exists():
         shutil.rmtree(final)
@@ -35,6 +39,12 @@ def new_folder(parent: Path, name: str) -> Iterator[Path]:
 def static_folder(root: Path, version: str) -> Path:
     """Where a static version lies."""
     return root / "static" / version
+
+
+def static_versions(root: Path) -> list[StaticRecord]:
+    """All that are there, whether published or not, by name."""
+    folders = [path for path in sorted((root / "static").glob("s-*")) if path.suffix != ".partial"]
+    return [StaticRecord.read(path) for path in folders]
 
 
 def current_static(root: Path) -> StaticRecord | None:
@@ -54,6 +64,12 @@ def make_current(root: Path, version: str) -> None:
 def write_table(folder: Path, name: str, table: pa.Table) -> None:
     """Write one Lance table of a version."""
     lance.write_dataset(table, str(folder / f"{name}.lance"))
+
+
+def replace_table(folder: Path, name: str, table: pa.Table) -> None:
+    """Write one Lance table of a version anew, in one step; no byte of the old one stays."""
+    dataset = lance.write_dataset(table, str(folder / f"{name}.lance"), mode="overwrite")
+    dataset.cleanup_old_versions(retain_versions=1, delete_unverified=True)
 
 
 def read_table(folder: Path, name: str, columns: list[str] | None = None) -> pa.Table:

@@ -2,20 +2,25 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from gfm_store.config import GraphConfig
 from gfm_store.errors import NotPublishedError
 
+REFUSED = "refused"
+"""Folder of the warehouse for what a gate refused."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def write(self, folder: Path) -> None:
-        """Write the record to `folder`/record.json."""
-        (folder / "record.json").write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        """Write the record to `folder`/record.json, whole or not at all."""
+        partial = folder / ".record.json.new"
+        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        partial.replace(folder / "record.json")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -32,11 +37,98 @@ class _Record(BaseModel):
             ) from None
 
 
+class Origin(_Record):
+    """What a version was made from: equal origins and parents, equal version name."""
+
+    n_events: int
+    """Before `as_of`."""
+    event_digest: str
+    item_digest: str
+    profile_digest: str
+    newest_event: datetime
+    """Just after the newest event of the warehouse, whether before `as_of` or not."""
+    last_ingest_id: int
+    """The last ingest whose events were there: what came later, this version has not seen."""
+    sql: str
+    """SHA-256 of the statements that it read by."""
+    config: str
+    """SHA-256 of `settings`."""
+    settings: dict[str, Any]
+    """The sections of the configuration that matter for it."""
+    package: str
+    threads: int
+    device: str
+
+
+class Estimate(_Record):
+    """A mean over users with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+class HeldOut(_Record):
+    """How the recipe of a version, fitted without the last days before `as_of`, ranks them: mean NDCG@10 over users."""
+
+    days: int
+    start: datetime
+    """Where the last days begin: what was fitted without them ends here."""
+    n_users: int
+    ndcg: Estimate
+    popularity_ndcg: Estimate
+    """One list for all: what was streamed most before the last days."""
+    over_popularity: Estimate
+    """The difference, paired by user."""
+    served: str | None = None
+    """The version that was served, and was asked about the same days; None where it could not be."""
+    served_ndcg: Estimate | None = None
+    over_served: Estimate | None = None
+    note: str = ""
+    """Why it could not be."""
+
+
+class Alignment(_Record):
+    """A space turned into the position of the one before it."""
+
+    version: str
+    """The one before."""
+    n_items: int
+    """Shared items."""
+    cosine_before: float
+    """Mean cosine of their two vectors, as fitted."""
+    cosine_after: float
+    """The same as published."""
+
+
+class Staleness(_Record):
+    """How far items and graph have moved since the static version was built."""
+
+    new_items: float
+    """Share of the available items that came after it."""
+    edge_churn: float
+    """Share of the edges of then and now together that are not in both."""
+    hgnn_mrr: float
+    """MRR of today's edges by the frozen vectors, among random items of the same type."""
+    hgnn_mrr_then: float
+    """The same for the edges of then."""
+    reasons: list[str] = []
+    """Why a static refresh is due; empty when none is."""
+
+
 class StaticRecord(_Record):
     """A static version: graph, text vectors, HGNN."""
 
     version: str
-    """`s-` and a fingerprint of inputs, configuration, SQL and code."""
+    """`s-` and a fingerprint of inputs, configuration, SQL and code, and of what it is aligned to."""
+    inputs: str
+    """The same without what it is aligned to: a version of the same inputs is not built again."""
+    aligned: Alignment | None
+    """None for a first version, and where no item is shared."""
+    origin: Origin
     as_of: datetime
     built_at: datetime
     item_types: list[str]
@@ -80,8 +172,18 @@ class DynamicRecord(_Record):
     """A dynamic version on its static parent: the pair that readers see as `embedding_version`."""
 
     version: str
-    """`d-` and a fingerprint; it covers the parent's."""
+    """`d-` and a fingerprint; it covers the parent's, and what it is aligned to."""
+    inputs: str
+    """The same without what it is aligned to: a version of the same inputs is not built again."""
+    aligned: Alignment | None
+    """How the retrieval vectors were turned; None for a first version, and where lengths differ."""
+    staleness: Staleness
+    """Of the parent."""
     static_version: str
+    """Its parent."""
+    origin: Origin
+    follows: str | None
+    """The version that was served when it was built."""
     as_of: datetime
     built_at: datetime
     n_items: int
@@ -91,7 +193,11 @@ class DynamicRecord(_Record):
     n_pairs: int
     """Training pairs."""
     index: IndexRecord = EXACT
+    held_out: HeldOut | None
+    """None where nothing could be held out."""
+    refused: str | None = None
+    """Why it was not published when it was built."""
     validation_ndcg: float
-    """NDCG@10 on the last days before `as_of`, by the model that had not seen them."""
+    """NDCG@10 on the last days before `as_of`, by the towers alone, which had not seen them."""
     epochs: int
     seconds: dict[str, float]

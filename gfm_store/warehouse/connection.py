@@ -226,53 +226,86 @@ def _explain(path: Path, error: duckdb.Error) -> WarehouseError:
 
 @contextmanager
 def rewrite_warehouse(
-    root: Path, *, threads: int | None = None, memory_limit: str | None = None
+    root: Path, *, threads: int | None = None, memory_limit: str | None = None, compact: bool = False
 ) -> Iterator[Warehouse]:
     """Yield a read-write copy of the warehouse (new where there is none) and put it in place at the end.
 
     Nothing changes when the block raises or the process dies: the copy becomes the warehouse in one rename.
     Readers that are open keep what they see.
 
+    Args:
+        compact: write all rows into a file of their own at the end, so that no byte of deleted ones is left.
+
     Raises:
         WarehouseLockedError: another ingest is at work, or somebody has the file open read-write.
     """
     with exclusive(root, "ingest"):
-        yield from _rewrite(root, threads, memory_limit)
+        yield from _rewrite(root, threads, memory_limit, compact)
 
 
-def _rewrite(root: Path, threads: int | None, memory_limit: str | None) -> Iterator[Warehouse]:
-    path, copy = warehouse_file(root), root / f".{FILE_NAME}.new"
+def _rewrite(root: Path, threads: int | None, memory_limit: str | None, compact: bool) -> Iterator[Warehouse]:
+    path, copy, whole = warehouse_file(root), root / f".{FILE_NAME}.new", root / f".{FILE_NAME}.compact"
     _remove(copy)
+    _remove(whole)
     before = None
     if path.exists():
         open_warehouse(root).close()  # refuses what is locked, newer or no warehouse
         if _wal(path).exists():  # a shell was killed while it wrote: let DuckDB finish its work first
             _recover(path)
         before = _state(path)
-        shutil.copyfile(path, copy)
+        with _written(root):
+            shutil.copyfile(path, copy)
     connection = _memory_connection(threads, memory_limit)
     try:
         connection.execute(f"ATTACH {_literal(str(copy))} AS warehouse")
         connection.execute("USE warehouse")
         warehouse = Warehouse(connection, root)
+        _create_tables(warehouse)
         if before is None:
-            for one in statements("warehouse"):
-                warehouse.execute(one.text)
             warehouse.execute("INSERT INTO schema_version VALUES ($version)", {"version": SCHEMA_VERSION})
         yield warehouse
         if warehouse.discard:
             return
-        connection.execute("CHECKPOINT warehouse")
+        with _written(root):
+            connection.execute("CHECKPOINT warehouse")
+            if compact:
+                connection.execute(f"ATTACH {_literal(str(whole))} AS compact")
+                connection.execute("COPY FROM DATABASE warehouse TO compact")
+                connection.execute("CHECKPOINT compact")
         connection.close()
         if path.exists() and _state(path) != before:
             raise WarehouseLockedError(
                 f"{path} was changed by another program meanwhile, so nothing was taken in. Close shells "
                 "that have it open read-write, and try again."
             )
-        copy.replace(path)
+        (whole if compact else copy).replace(path)
     finally:
         connection.close()
         _remove(copy)
+        _remove(whole)
+
+
+@contextmanager
+def _written(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.FatalException) as error:
+        raise WarehouseError(
+            f"{root} could not be written: {str(error).splitlines()[0][:300]}. The warehouse is as it was."
+        ) from None
+
+
+def _create_tables(warehouse: Warehouse) -> None:
+    """Those of `sql/warehouse/` that are not there: all of a new one, later ones of an older warehouse."""
+    there = {
+        row[0]
+        for row in warehouse.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'warehouse'"
+        ).fetchall()
+    }
+    for one in statements("warehouse"):
+        if one.name not in there:
+            warehouse.execute(one.text)
 
 
 def _recover(path: Path) -> None:

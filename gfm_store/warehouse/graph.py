@@ -152,6 +152,14 @@ def _co_interaction(warehouse: Warehouse) -> pa.Table:
     return warehouse.arrow("SELECT * FROM co_interaction ORDER BY src, dst_type, dst")
 
 
+def read_edges(
+    warehouse: Warehouse, as_of: datetime, config: GraphConfig, window_days: int, min_users: int
+) -> pa.Table:
+    """Columns src, dst: the co-interactions in a window of just this length; `item_node` must have been made."""
+    known = read_interactions(warehouse, as_of, config, window_days, min_users)
+    return known.co_interaction.select(["src", "dst"])
+
+
 def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> tuple[int, int]:
     """Make `co_interaction`; returns the window in days and the least number of users that it took."""
     first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")

@@ -1,6 +1,6 @@
 -- event_verdict: what becomes of each row of an events source.
 -- grain: one row per row of given_event.
--- inputs: given_event, event_kind, item, interaction_event.
+-- inputs: given_event, event_kind, item, interaction_event, refused_user.
 -- parameters: $latest, events after this moment (UTC) are refused.
 -- outcome is new, stored (the same event is there already) or rejected; reason says why it is rejected. Of the
 -- same event given twice the first line counts.
@@ -15,8 +15,10 @@ WITH resolved AS (
         given.has_event_ts,
         given.seconds_played,
         given.has_seconds_played,
-        item.item_id IS NOT NULL AS is_known_item
+        item.item_id IS NOT NULL AS is_known_item,
+        refused_user.user_id IS NOT NULL AS is_forgotten
     FROM given_event AS given
+    LEFT JOIN refused_user ON given.user_id = refused_user.user_id
     LEFT JOIN event_kind ON given.event_type = event_kind.given_type
     LEFT JOIN item ON given.item_id = item.item_id
 ),
@@ -25,6 +27,7 @@ judged AS (
         *,
         CASE
             WHEN user_id IS NULL THEN 'missing user_id'
+            WHEN is_forgotten THEN 'forgotten user'
             WHEN item_id IS NULL THEN 'missing item_id'
             WHEN given_type IS NULL THEN 'missing event_type'
             WHEN event_type IS NULL THEN 'unknown event type'

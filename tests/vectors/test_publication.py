@@ -19,20 +19,42 @@ from gfm_store.vectors.publication import (
     publish,
     published_folder,
 )
-from gfm_store.vectors.version import DynamicRecord
+from gfm_store.vectors.version import DynamicRecord, Origin, Staleness
 
 MOMENT = datetime(2026, 1, 1)
+
+
+ORIGIN = Origin(
+    n_events=1,
+    event_digest="",
+    item_digest="",
+    profile_digest="",
+    newest_event=MOMENT,
+    last_ingest_id=1,
+    sql="",
+    config="",
+    settings={},
+    package="",
+    threads=1,
+    device="cpu",
+)
 
 
 def record(version):
     return DynamicRecord(
         version=version,
+        inputs=version,
+        aligned=None,
+        staleness=Staleness(new_items=0, edge_churn=0, hgnn_mrr=0, hgnn_mrr_then=0),
         static_version="s-1",
+        origin=ORIGIN,
+        follows=None,
         as_of=MOMENT,
         built_at=MOMENT,
         n_items=1,
         n_users=0,
         n_pairs=0,
+        held_out=None,
         validation_ndcg=0,
         epochs=0,
         seconds={},
@@ -101,7 +123,7 @@ def test_a_damaged_table_is_one_clear_error(tmp_path):
 
 def _die_at(root, step):
     """Publish d-2 and be killed just before the named call."""
-    calls = {"write": "lance.write_dataset", "tag": "_tag", "clean": "_forget_old"}
+    calls = {"write": "lance.write_dataset", "tag": "_tagged", "clean": "_clean"}
 
     def die(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -33,6 +33,7 @@ def test_reflection_gives_the_canonical_columns(root):
         "user_profile",
         "rejected_row",
         "ingest_run",
+        "forgotten_user",
         "schema_version",
     }
     event = reflected.tables["interaction_event"].c

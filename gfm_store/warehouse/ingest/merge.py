@@ -50,6 +50,7 @@ def merge_events(
             "has_seconds_played": f"{seconds.text()} IS NOT NULL" if seconds else "FALSE",
         },
     )
+    _refused_users(warehouse, "given_event")
     warehouse.create("ingest/event_kind")
     warehouse.create("ingest/event_verdict", latest=latest)
     warehouse.execute("DROP TABLE given_event")
@@ -70,6 +71,8 @@ def merge_keyed(
     short, key = ("item", "item_id") if table == "item" else ("user", "user_id")
     added = _add_columns(warehouse, table, columns)
     _project(warehouse, f"given_{short}", relation, columns, _keyed_values(table, columns))
+    if short == "user":
+        _refused_users(warehouse, "given_user")
     warehouse.create(f"ingest/{short}_verdict")
     present = [quote(name) for name in columns if name != key]
     differs = " OR ".join(f"s.{name} IS DISTINCT FROM g.{name}" for name in present) or "FALSE"
@@ -155,6 +158,13 @@ def _add_columns(warehouse: Warehouse, table: str, columns: Mapping[str, Column]
     for name in new:
         warehouse.execute(f"ALTER TABLE {table} ADD COLUMN {quote(name)} VARCHAR")
     return len(new)
+
+
+def _refused_users(warehouse: Warehouse, given: str) -> None:
+    """`refused_user`: who of the given rows was forgotten and may not come back unasked."""
+    warehouse.execute(f"CREATE OR REPLACE TEMP VIEW given_user_id AS SELECT user_id FROM {given}")
+    warehouse.create("ingest/refused_user")
+    warehouse.execute("DROP VIEW given_user_id")
 
 
 def _refuse(warehouse: Warehouse, verdict: str) -> None:

@@ -24,6 +24,7 @@ from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.errors import SourceError, UsageError
 from gfm_store.warehouse.connection import Warehouse, rewrite_warehouse, warehouse_file
+from gfm_store.warehouse.forgetting import FORGOTTEN, readmit_users
 from gfm_store.warehouse.ingest.columns import Column, Relation, Source
 from gfm_store.warehouse.ingest.mapping import (
     ColumnMapping,
@@ -97,12 +98,13 @@ def ingest(
     users: Sequence[str] = (),
     mapping: Mapping[str, str] | None = None,
     event_types: Mapping[str, str] | None = None,
+    readmit: Sequence[str] = (),
     config: Config | None = None,
 ) -> IngestSummary:
     """Take sources (see `warehouse.sources` for what SRC may be) into the warehouse under `root`.
 
     `mapping` holds canonical column -> their column, or `=constant`; `event_types` their event name (which
-    may hold `*`) -> ours.
+    may hold `*`) -> ours. `readmit` names users who were forgotten and may come back.
 
     Raises:
         UsageError: no source, or a mapping that names no column or event type of ours.
@@ -124,7 +126,7 @@ def ingest(
         parts = [_Part(kind, source, columns.resolve(kind, source)) for kind, source in sources]
         columns.check_used(sources)
         parts = [_complete(part, rules) for part in parts]
-        return _ingest(root, parts, rules, config)
+        return _ingest(root, parts, rules, readmit, config)
 
 
 def _complete(part: _Part, rules: Sequence[EventTypeRule]) -> _Part:
@@ -143,16 +145,21 @@ def _complete(part: _Part, rules: Sequence[EventTypeRule]) -> _Part:
 
 
 def _ingest(
-    root: Path, parts: Sequence[_Part], rules: Sequence[EventTypeRule], config: Config
+    root: Path,
+    parts: Sequence[_Part],
+    rules: Sequence[EventTypeRule],
+    readmit: Sequence[str],
+    config: Config,
 ) -> IngestSummary:
     is_new = not warehouse_file(root).is_file()
     with rewrite_warehouse(root, threads=config.threads, memory_limit=config.memory_limit) as warehouse:
         _event_type_rules(warehouse, rules)
+        n_readmitted = readmit_users(warehouse, readmit)
         outcomes = []
         for part in parts:
             progress.say(f"{part.kind} from {part.source.label}")
             outcomes.append(_ingest_part(warehouse, part))
-        changed = is_new or any(touched for _, touched in outcomes)
+        changed = is_new or n_readmitted > 0 or any(touched for _, touched in outcomes)
         warehouse.discard = not changed
         return IngestSummary(
             sources=tuple(summary for summary, _ in outcomes),
@@ -211,10 +218,12 @@ def _latest() -> datetime:
 
 
 def _gather_rejected(warehouse: Warehouse, source: Source, relation: Relation) -> None:
-    """`new_rejected_row`: what the reader and the verdict refused, each row as JSON."""
+    """`new_rejected_row`: what the reader and the verdict refused, each row as JSON; of forgotten users no content."""
+    warehouse.create("ingest/refused_record")
     warehouse.execute(
-        "CREATE OR REPLACE TEMP TABLE new_rejected_row AS "
-        "SELECT source_line, reason, content FROM malformed_row"
+        "CREATE OR REPLACE TEMP TABLE new_rejected_row AS SELECT source_line, reason, "
+        "CASE WHEN source_line IN (SELECT source_line FROM refused_record) THEN '{}' ELSE content END AS content "
+        "FROM malformed_row"
     )
     if not warehouse.scalar("SELECT count(*) FROM refused_row"):
         return
@@ -224,9 +233,10 @@ def _gather_rejected(warehouse: Warehouse, source: Source, relation: Relation) -
     )
     warehouse.execute(
         "INSERT INTO new_rejected_row SELECT refused_row.source_line, refused_row.reason, "
-        f"CAST(json_object({members}) AS VARCHAR) FROM {relation.sql} AS source "
+        f"CASE WHEN refused_row.reason = $forgotten THEN '{{}}' ELSE CAST(json_object({members}) AS VARCHAR) END "
+        f"FROM {relation.sql} AS source "
         "INNER JOIN refused_row ON source.source_line = refused_row.source_line",
-        {**relation.parameters, **names},
+        {**relation.parameters, **names, "forgotten": FORGOTTEN},
     )
 
 

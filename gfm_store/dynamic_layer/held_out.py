@@ -1,0 +1,205 @@
+"""How well a model ranks the last days before `as_of`, when it has not seen them: what a recipe is judged by.
+
+Two recipes are asked the same: the same users, their first new items of those days, the same items to rank.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+from torch_geometric.metrics import LinkPredNDCG
+from torch_geometric.metrics.link_pred import LinkPredMetricData
+
+from gfm_store.config import BlendConfig, Config
+from gfm_store.dynamic_layer.blend import ItemContext
+from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, column, microseconds
+from gfm_store.dynamic_layer.lexical import LexicalFactors
+from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.dynamic_layer.moments import Moments
+from gfm_store.dynamic_layer.snapshots import SnapshotReader, Targets, published_moments
+from gfm_store.warehouse.history import TrainingTables
+
+RANKED_AT_ONCE = 256
+Scores = Callable[[Tensor], Tensor]
+"""Users (u,) to their scores (u, k) of the items to rank."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model that has not seen the last days, with what it reads."""
+
+    model: DynamicModel
+    vectors: np.ndarray
+    """(N, dim) float32, HGNN vectors of its own static version, by node, as they stood before the last days."""
+    text: np.ndarray
+    """(N, text_dim) float32."""
+    windows: tuple[int, ...]
+    """Days of its popularity windows."""
+    blend: BlendConfig
+
+
+class LastDays:
+    """The last days before `as_of`, as a question. Shapes: U users asked, N items, k items to rank."""
+
+    def __init__(
+        self,
+        item_node: pa.Table,
+        item_text: pa.Table,
+        tables: TrainingTables,
+        lexical: LexicalFactors | None,
+        days: int,
+        config: Config,
+    ) -> None:
+        """
+        Args:
+            item_node: the items known at `as_of`, by node; item_text: column `text`, by node.
+            tables: what training reads, the last days included.
+            lexical: of the texts, where they were fitted before.
+            days: how many days are asked for.
+        """
+        self._item_node, self._tables, self._lexical = item_node, tables, lexical
+        self._texts: list[str] = item_text["text"].to_pylist()
+        self._config, self.days = config, days
+        self._histories = Histories.from_tables(tables.history)
+        self._popularity = Popularity.from_table(tables.item_day, ())
+        self._moment = microseconds(tables.history.as_of) - days * DAY
+        none = np.zeros((item_node.num_rows, 1), dtype=np.float32)
+        reader = self._reader(config.blend, [], none, none)
+        snapshot = reader.snapshot(days - 1)
+        self._known = snapshot.known
+        self._targets = _drawn(reader.targets(snapshot, days), config)
+
+    @property
+    def start(self) -> datetime:
+        """Where the last days begin."""
+        moment: datetime = np.datetime64(self._moment, "us").astype(datetime)
+        return moment
+
+    @property
+    def num_users(self) -> int:
+        return self._targets.user.numel()
+
+    @torch.no_grad()
+    def ndcg(self, entrant: Entrant) -> np.ndarray:
+        """(U,) NDCG@10 of each user's list."""
+        model, item_node = entrant.model, self._item_node
+        items = model.item_features(item_node, entrant.vectors, entrant.text)
+        profile = model.profile_codes(self._tables.history.user_feature)
+        popularity = replace(self._popularity, windows=entrant.windows)
+        histories = replace(
+            self._histories, history_days=min(model.history_days, self._histories.history_days)
+        )
+        width, node_vector = model.sizes.layers[-1], torch.from_numpy(entrant.vectors)
+        known, day = self._known, torch.tensor([self.days - 1])
+        item = torch.cat(
+            [
+                model.towers.item_vectors(items.rows(part), popularity.features(part, day)[0])
+                for part in known.split(8192)
+            ]
+        )
+        blended = model.blended
+        context = None if blended is None else self._context(entrant)
+        if blended is not None and context is not None:
+            item = torch.cat(
+                [item[:, :width] * blended.tower_weight, blended.blend.item_vectors(context, known)], dim=1
+            )
+
+        def user_vectors(user: Tensor) -> Tensor:
+            moment = torch.full_like(user, self._moment)
+            history = histories.before(
+                user,
+                histories.num_before(user, moment),
+                moment,
+                model.history_events,
+                items.item_type,
+            )
+            towers = model.towers.user_vectors(history, node_vector, profile[user])
+            if blended is None or context is None:
+                return towers
+            return torch.cat([towers[:, :width], blended.blend.user_vectors(history, context)], dim=1)
+
+        return self._rank(lambda user: user_vectors(user) @ item.T)
+
+    def popularity_ndcg(self, window_days: int) -> np.ndarray:
+        """(U,) NDCG@10 of the list that everybody gets: what was streamed most in the days before."""
+        day, window = torch.tensor(self.days - 1), torch.tensor(window_days)
+        counts = self._popularity.count(self._known, day, window).float()
+        return self._rank(lambda user: counts.expand(user.numel(), -1).clone())
+
+    def _rank(self, scores_of: Scores) -> np.ndarray:
+        targets, known = self._targets, self._known
+        metric, found = LinkPredNDCG(k=10), []
+        place = torch.full((self._item_node.num_rows,), -1)
+        place[known] = torch.arange(known.numel())
+        for rows in torch.arange(targets.user.numel()).split(RANKED_AT_ONCE):
+            user = targets.user[rows]
+            scores = scores_of(user)
+            seen_user, seen_item = self._seen(user)
+            there = place[seen_item] >= 0
+            scores[seen_user[there], place[seen_item[there]]] = -torch.inf
+            mine = torch.isin(targets.row, rows)
+            label = torch.stack([targets.row[mine] - rows[0], place[targets.node[mine]]])
+            top = scores.topk(min(10, known.numel()), dim=1).indices
+            found.append(metric._compute(LinkPredMetricData(top, label)).double())
+        return torch.cat(found).numpy() if found else np.zeros(0)
+
+    def _seen(self, user: Tensor) -> tuple[Tensor, Tensor]:
+        """Places in `user` and items of what they had streamed before the last days."""
+        start, length = self._histories.user_ptr[user], self._histories.user_ptr.diff()[user]
+        row = torch.repeat_interleave(torch.arange(user.numel()), length)
+        first = torch.repeat_interleave(start - (length.cumsum(0) - length), length)
+        event = torch.arange(row.numel()) + first
+        strong = (self._histories.event_ts[event] < self._moment) & (self._histories.signal[event] == 0)
+        return row[strong], self._histories.node[event[strong]].long()
+
+    def _context(self, entrant: Entrant) -> ItemContext:
+        """Items as they stood before the last days, in the shape that an entrant's blend reads."""
+        settings, lexical = entrant.blend, self._lexical
+        if lexical is None or lexical.projection.shape[1] != settings.lexical_factors:
+            available = self._item_node["is_available"].to_pylist()
+            read = [text for text, use in zip(self._texts, available, strict=True) if use]
+            lexical = LexicalFactors.fit(read, settings.lexical_factors, self._config.seed)
+        words = lexical.of(self._texts)
+        reader = self._reader(settings, entrant.model.item_types, words, entrant.vectors)
+        return reader.snapshot(self.days - 1).context
+
+    def _reader(
+        self, settings: BlendConfig, item_types: list[str], lexical: np.ndarray, vectors: np.ndarray
+    ) -> SnapshotReader:
+        item_node, pair = self._item_node, self._tables.training_pair
+        codes = pc.index_in(item_node["item_type"], pa.array(item_types, pa.string()))
+        return SnapshotReader(
+            histories=self._histories,
+            popularity=self._popularity,
+            pair_user=column(pair, "user_index"),
+            pair_node=column(pair, "node"),
+            pair_moment=column(pair, "event_ts"),
+            item_type=torch.from_numpy(pc.fill_null(codes, len(item_types)).to_numpy().astype(np.int64)),
+            num_types=len(item_types),
+            published=published_moments(item_node),
+            lexical=torch.from_numpy(lexical),
+            moments=Moments(torch.tensor([self.days - 1]), [torch.from_numpy(vectors)]),
+            candidates=column(item_node, "is_available", torch.bool),
+            as_of=microseconds(self._tables.history.as_of),
+            history_events=self._config.two_tower.history_events,
+            config=settings,
+        )
+
+
+def _drawn(targets: Targets, config: Config) -> Targets:
+    """At most `validation_users` of the users, drawn at random."""
+    generator = torch.Generator().manual_seed(config.seed)
+    order = torch.randperm(targets.user.numel(), generator=generator)
+    rows = order[: config.two_tower.validation_users].sort().values
+    mine = torch.isin(targets.row, rows)
+    return Targets(
+        targets.user[rows],
+        torch.searchsorted(rows, targets.row[mine]),
+        targets.node[mine],
+        targets.history.rows(rows),
+    )

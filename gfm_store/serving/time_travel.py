@@ -1,0 +1,101 @@
+"""Answers as they were: events by the order of their ingest, profiles and withdrawals as the version knew them.
+
+What happened before a version's moment counts as far as the version had seen it. What happened afterwards counts
+as far as it was known when the next kept version was built, which took over then.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gfm_store.errors import NotPublishedError
+from gfm_store.vectors.publication import kept_versions, open_table
+from gfm_store.vectors.static_version import read_table
+from gfm_store.vectors.version import DynamicRecord
+from gfm_store.warehouse.connection import Warehouse
+
+NO_END = 2**62
+
+
+@dataclass(frozen=True)
+class Past:
+    """What was known at a moment, by a version."""
+
+    record: DynamicRecord
+    moment: datetime
+    later_ingest_id: int
+    """The last ingest whose events after the version's moment were known."""
+
+
+def past_of(record: DynamicRecord) -> Past:
+    """How everything stood when a version was built: the newest event of then is its moment."""
+    return Past(record, record.origin.newest_event, record.origin.last_ingest_id)
+
+
+def past_at(root: Path, folder: Path, served: DynamicRecord, as_of: datetime, pinned: bool) -> Past:
+    """How everything stood at a moment.
+
+    Args:
+        folder: the publication to look in.
+        served: the version that is preferred, where it has seen nothing at or after `as_of`.
+        pinned: no other version will do.
+
+    Raises:
+        NotPublishedError: no kept version is from before `as_of`.
+    """
+    records = [DynamicRecord.read(root / "dynamic" / name) for name in kept_versions(folder)]
+    early = (
+        [served] if served.as_of <= as_of else [one for one in records if one.as_of <= as_of and not pinned]
+    )
+    if not early:
+        names = [served] if pinned else records
+        raise NotPublishedError(
+            f"No kept version is from {as_of:%Y-%m-%d %H:%M} or before (kept: "
+            f"{', '.join(f'{record.version} of {record.as_of:%Y-%m-%d %H:%M}' for record in names)}). "
+            f"Build one with `python -m jobs.refresh_static --as-of {as_of:%Y-%m-%dT%H:%M}` and refresh_dynamic."
+        )
+    record = max(early, key=lambda one: one.as_of)
+    later = min((one for one in records if one.as_of > as_of), key=lambda one: one.as_of, default=None)
+    seen = NO_END if later is None else max(later.origin.last_ingest_id, record.origin.last_ingest_id)
+    return Past(record, as_of, seen)
+
+
+@contextmanager
+def as_it_was(
+    warehouse: Warehouse, root: Path, folder: Path, past: Past, events: bool = True
+) -> Iterator[None]:
+    """Inside the block the warehouse's tables hold what was known; `events` says whether events shall, too."""
+    origin = past.record.origin
+    with ExitStack() as stack:
+        newest = warehouse.scalar("SELECT max(ingest_id) FROM interaction_event") or 0
+        if events and newest > origin.last_ingest_id:
+            known = warehouse.stand_in(
+                "interaction_event",
+                "history/event_then",
+                as_of=past.record.as_of,
+                last_ingest_id=origin.last_ingest_id,
+                later_ingest_id=past.later_ingest_id,
+            )
+            stack.enter_context(known)
+        profile = read_table(root / "dynamic" / past.record.version, "user_profile")
+        for name, rows in (("user_profile", profile), ("item", _withdrawals(warehouse, folder, past))):
+            warehouse.connection.register(name, rows)
+            stack.callback(warehouse.connection.unregister, name)
+        yield
+
+
+def _withdrawals(warehouse: Warehouse, folder: Path, past: Past) -> pa.Table:
+    """item_id, withdrawn_at: as the version knew it, or as happened since, before the next version took over."""
+    as_of, version = past.record.as_of, past.record.version
+    then = open_table(folder, "item_embedding", version).to_table(columns=["item_id", "withdrawn_at"])
+    if past.later_ingest_id == past.record.origin.last_ingest_id:
+        return then
+    now = warehouse.arrow("SELECT item_id, withdrawn_at FROM item WHERE withdrawn_at > $as_of", as_of=as_of)
+    since = now["withdrawn_at"].take(pc.index_in(then["item_id"], now["item_id"].combine_chunks()))
+    first = pc.min_element_wise(then["withdrawn_at"], since)
+    return then.set_column(1, "withdrawn_at", first)
