@@ -6,19 +6,19 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
 
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.lifecycle import comparison
 from gfm_store.lifecycle.alignment import align
 from gfm_store.lifecycle.comparison import compare
+from gfm_store.lifecycle.frozen import FrozenLayer
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.versions import dynamic_folder, read_versions
-from gfm_store.static_layer.fitting import load_hgnn
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import open_table, published_folder
 from gfm_store.vectors.static_version import current_static, read_table, static_folder
 from gfm_store.warehouse.connection import newest_event, open_warehouse
+from gfm_store.warehouse.graph import read_item_nodes
 
 
 def ids(*numbers):
@@ -95,20 +95,20 @@ def _stale_overlap_unaligned(root, first, second):
     return comparison._overlap(comparison._best(vectors[0], back[0]), comparison._best(back[1], back[0]))
 
 
-def test_items_that_come_later_enter_the_turned_space(moved):
-    """The weights are turned, too: an item without edges has the vector that they give to its text."""
+def test_later_vectors_enter_the_turned_space(moved, quick):
+    """The weights are turned, too: they give again what was published, and newcomers a place beside it."""
     root, _, _, static = moved
-    folder = static_folder(root, static.version)
-    hgnn = load_hgnn(folder, static.text_dim, static.dim, len(static.item_types), len(static.fanout))
-    table = read_table(folder, "item_embedding")
-    linked = set(read_table(folder, "co_interaction_edge")["src_item_id"].to_pylist())
-    alone = [i for i, item in enumerate(table["item_id"].to_pylist()) if item not in linked]
+    table = read_table(static_folder(root, static.version), "item_embedding")
     text, vectors = to_numpy(table["text_vector"]), to_numpy(table["vector"])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    again = hgnn.embed_isolated(torch.from_numpy(text)).numpy()
-    assert np.allclose(again[alone], vectors[alone], atol=1e-5)
-    # Items with edges are near what their text alone says: in the turned space, and only there.
-    assert (again * vectors).sum(axis=1).mean() > 0.5
+    with open_warehouse(root) as warehouse:
+        item_node = read_item_nodes(warehouse, static.as_of)
+        layer = FrozenLayer(warehouse, item_node, static, quick)
+        again = layer.vectors_at(static.as_of)
+    assert item_node["item_id"].to_pylist() == table["item_id"].to_pylist()
+    assert np.allclose(again, vectors, atol=1e-4)
+    # As if nothing but their text were known, items are near where they are: in the turned space, and only there.
+    assert (layer._encoder.newcomers(text) * vectors).sum(axis=1).mean() > 0.5
 
 
 def test_turning_changes_no_score(moved):

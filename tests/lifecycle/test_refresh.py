@@ -10,7 +10,7 @@ import pytest
 
 import gfm_store
 from gfm_store import progress
-from gfm_store.config import Config
+from gfm_store.config import Config, GateConfig
 from gfm_store.errors import EmptyWarehouseError, GateError, SchemaVersionError, UsageError
 from gfm_store.lifecycle import refresh
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval
@@ -18,6 +18,12 @@ from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.vectors.static_version import current_static, read_table
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
+
+
+@pytest.fixture
+def quick(quick):
+    """Without the gate on quality, which is tested elsewhere: a version of an earlier moment may well rank worse."""
+    return quick.model_copy(update={"gates": GateConfig(min_users=1_000_000)})
 
 
 def table(root, name):
