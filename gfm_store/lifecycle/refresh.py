@@ -30,12 +30,13 @@ from gfm_store.lifecycle.refused import keep_refused, refuse, remove_refused
 from gfm_store.lifecycle.staleness import measure_staleness
 from gfm_store.lifecycle.storage import storage_errors
 from gfm_store.lifecycle.tables import item_embedding_rows, retrieval_rows, user_vector_rows
-from gfm_store.lifecycle.versions import dynamic_folder, refused_record, remove_unkept
+from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.static_layer.fitting import StaticModel, fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
+    dynamic_folder,
     is_published,
     kept_versions,
     open_table,

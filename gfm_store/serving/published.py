@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.errors import NotPublishedError
 from gfm_store.vectors.arrow import to_numpy
-from gfm_store.vectors.publication import open_table
+from gfm_store.vectors.publication import dynamic_folder, open_table
 from gfm_store.vectors.version import DynamicRecord
 
 
@@ -59,7 +59,7 @@ class PublishedVersion:
         retrieval = open_table(folder, "retrieval", version).to_table(
             columns=["item_id", "item_type", "popularity", "vector"]
         )
-        model_folder = root / "dynamic" / version
+        model_folder = dynamic_folder(root, version)
         record = DynamicRecord.read(model_folder)
         model = DynamicModel.load(model_folder)
         item_id = embedded["item_id"].combine_chunks()
