@@ -8,9 +8,16 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
-from gfm_store.lifecycle.versions import dynamic_folder, remove_unkept
+from gfm_store.lifecycle.versions import remove_unkept
 from gfm_store.vectors.arrow import to_arrow, to_numpy
-from gfm_store.vectors.publication import TABLES, open_table, publish, published_folder, publishing
+from gfm_store.vectors.publication import (
+    TABLES,
+    dynamic_folder,
+    open_table,
+    publish,
+    published_folder,
+    publishing,
+)
 from gfm_store.vectors.version import DynamicRecord
 
 

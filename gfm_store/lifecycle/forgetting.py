@@ -25,11 +25,13 @@ from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refused import remove_refused
 from gfm_store.lifecycle.storage import storage_errors
 from gfm_store.lifecycle.tables import recent_streams
-from gfm_store.lifecycle.versions import dynamic_folder, remove_unkept
+from gfm_store.lifecycle.versions import remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.schema import CO_INTERACTION_EDGE
 from gfm_store.vectors.publication import (
+    TABLES,
     Tables,
+    dynamic_folder,
     is_published,
     kept_versions,
     open_table,
@@ -195,25 +197,30 @@ def _rewrite_published(warehouse: Warehouse, versions: list[DynamicRecord], user
 def _tables_without(
     warehouse: Warehouse, folder: Path, record: DynamicRecord, user_id: str
 ) -> tuple[Tables, int]:
-    users = open_table(folder, "user_vector", record.version)
+    found = {name: open_table(folder, name, record.version) for name in TABLES}
     n_gone = sum(
         pc.sum(pc.equal(batch["user_id"], user_id)).as_py() or 0
-        for batch in users.to_batches(columns=["user_id"])
+        for batch in found["user_vector"].to_batches(columns=["user_id"])
     )
-    retrieval = open_table(folder, "retrieval", record.version).to_table()
+    retrieval = found["retrieval"].to_table()
     place = retrieval.schema.get_field_index("popularity")
     popularity = pa.array(_popularity(warehouse, record, retrieval["item_id"]), pa.float64())
-    others = (batch.filter(pc.not_equal(batch["user_id"], user_id)) for batch in users.to_batches())
-    items = open_table(folder, "item_embedding", record.version)
+    edges = read_table(static_folder(warehouse.root, record.static_version), "co_interaction_edge")
+    users = (
+        batch.filter(pc.not_equal(batch["user_id"], user_id)) for batch in found["user_vector"].to_batches()
+    )
+    # What no user stands in is copied as it is.
     tables = {
+        **{name: _reader(one.schema, one.to_batches()) for name, one in found.items()},
         "retrieval": retrieval.set_column(place, "popularity", popularity),
-        "user_vector": pa.RecordBatchReader.from_batches(users.schema, others),
-        "item_embedding": pa.RecordBatchReader.from_batches(items.schema, items.to_batches()),
-        "co_interaction_edge": read_table(
-            static_folder(warehouse.root, record.static_version), "co_interaction_edge"
-        ),
+        "user_vector": _reader(found["user_vector"].schema, users),
+        "co_interaction_edge": edges,
     }
     return tables, n_gone
+
+
+def _reader(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _popularity(warehouse: Warehouse, record: DynamicRecord, item_id: pa.ChunkedArray) -> list[float]:

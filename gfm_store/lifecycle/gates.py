@@ -25,7 +25,7 @@ from gfm_store.dynamic_layer.held_out import Entrant, LastDays
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.errors import GfmError
 from gfm_store.lifecycle.frozen import FrozenLayer
-from gfm_store.lifecycle.versions import dynamic_folder
+from gfm_store.vectors.publication import dynamic_folder
 from gfm_store.vectors.static_version import static_folder
 from gfm_store.vectors.version import DynamicRecord, Estimate, HeldOut, StaticRecord
 from gfm_store.warehouse.connection import Warehouse

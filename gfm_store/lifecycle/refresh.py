@@ -36,13 +36,14 @@ from gfm_store.lifecycle.tables import (
     retrieval_rows,
     user_vector_rows,
 )
-from gfm_store.lifecycle.versions import dynamic_folder, refused_record, remove_unkept
+from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.serving.partition import choose_index
 from gfm_store.static_layer.fitting import StaticModel, fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
+    dynamic_folder,
     is_published,
     kept_versions,
     open_table,

@@ -7,6 +7,7 @@ from pathlib import Path
 from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.lifecycle.storage import storage_errors
 from gfm_store.vectors.publication import (
+    dynamic_folder,
     is_published,
     kept_versions,
     prune,
@@ -39,11 +40,6 @@ class KeptVersion:
     def n_bytes(self) -> int:
         """On disk, all together."""
         return sum(self.table_bytes.values()) + self.weight_bytes
-
-
-def dynamic_folder(root: Path, version: str) -> Path:
-    """Where the weights and the record of a dynamic version lie."""
-    return root / "dynamic" / version
 
 
 def served_version(root: Path) -> str | None:

@@ -15,7 +15,7 @@ from gfm_store.dynamic_layer.similarity import as_query, similarity_vectors
 from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.serving.partition import Partition, PartitionIndex
 from gfm_store.vectors.arrow import one_batch, to_numpy
-from gfm_store.vectors.publication import open_table
+from gfm_store.vectors.publication import dynamic_folder, open_table
 from gfm_store.vectors.static_version import static_folder
 from gfm_store.vectors.tables import VersionTables
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
@@ -71,7 +71,7 @@ class PublishedVersion:
         retrieval = open_table(folder, "retrieval", version).to_table(
             columns=["item_id", "item_type", "popularity", "vector"]
         )
-        model_folder = root / "dynamic" / version
+        model_folder = dynamic_folder(root, version)
         record = DynamicRecord.read(model_folder)
         model = DynamicModel.load(model_folder)
         partition = Partition.load(model_folder)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store.errors import NotPublishedError
-from gfm_store.vectors.publication import kept_versions, open_table
+from gfm_store.vectors.publication import dynamic_folder, kept_versions, open_table
 from gfm_store.vectors.static_version import read_table
 from gfm_store.vectors.version import DynamicRecord
 from gfm_store.warehouse.connection import Warehouse
@@ -48,7 +48,7 @@ def past_at(root: Path, folder: Path, served: DynamicRecord, as_of: datetime, pi
     Raises:
         NotPublishedError: no kept version is from before `as_of`.
     """
-    records = [DynamicRecord.read(root / "dynamic" / name) for name in kept_versions(folder)]
+    records = [DynamicRecord.read(dynamic_folder(root, name)) for name in kept_versions(folder)]
     early = (
         [served] if served.as_of <= as_of else [one for one in records if one.as_of <= as_of and not pinned]
     )
@@ -82,7 +82,7 @@ def as_it_was(
                 later_ingest_id=past.later_ingest_id,
             )
             stack.enter_context(known)
-        profile = read_table(root / "dynamic" / past.record.version, "user_profile")
+        profile = read_table(dynamic_folder(root, past.record.version), "user_profile")
         for name, rows in (("user_profile", profile), ("item", _withdrawals(warehouse, folder, past))):
             warehouse.connection.register(name, rows)
             stack.callback(warehouse.connection.unregister, name)

@@ -11,6 +11,7 @@ versions were first published; the newest table version is the one that is serve
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,17 @@ def published_since(root: Path) -> datetime:
     """When readers were last switched to another publication, in UTC."""
     moment = datetime.fromtimestamp((root / LINK).lstat().st_mtime, UTC)
     return moment.replace(tzinfo=None, microsecond=0)
+
+
+def dynamic_folder(root: Path, version: str) -> Path:
+    """Where the weights and the record of a dynamic version lie.
+
+    Raises:
+        NotPublishedError: it is no name of a version: tags of tables are given by whoever wrote them.
+    """
+    if not re.fullmatch(r"d-\w+", version, re.ASCII):
+        raise NotPublishedError(f"{version!r} is no name of a version.")
+    return root / "dynamic" / version
 
 
 def open_table(folder: Path, name: str, version: str | None = None) -> lance.LanceDataset:
@@ -129,10 +141,11 @@ def publish(
     """
     with _next_publication(root) as partial:
         for name in TABLES:
+            before = open_table(partial, name).version if (partial / f"{name}.lance").exists() else None
             dataset = write_version(partial, name, tables[name], record.version)
             for tag in _tagged(dataset)[:-keep]:
                 dataset.tags.delete(tag)
-            _clean(dataset, 2)  # the one before too: readers have it open
+            _clean(dataset, before)  # not the one that readers have open
         record.write(partial)
         check(partial)
 
@@ -154,7 +167,7 @@ def prune(root: Path, keep: int) -> list[str]:
             dataset = open_table(partial, name)
             for tag in dropped:
                 dataset.tags.delete(tag)
-            _clean(dataset, 1)
+            _clean(dataset)
     _remove_all_but(root, {published_folder(root).name})
     return dropped
 
@@ -222,11 +235,12 @@ def _tagged(dataset: lance.LanceDataset) -> list[str]:
     return sorted(tags, key=lambda tag: tags[tag]["version"])
 
 
-def _clean(dataset: lance.LanceDataset, newest: int) -> None:
-    """Remove the files that neither a tag nor one of the `newest` table versions needs."""
-    dataset.cleanup_old_versions(
-        retain_versions=newest, delete_unverified=True, error_if_tagged_old_versions=False
-    )
+def _clean(dataset: lance.LanceDataset, before: int | None = None) -> None:
+    """Remove the files that no tag needs, nor the newest table version, nor the version `before`."""
+    needed = {before, dataset.version, *(tag["version"] for tag in dataset.tags.list().values())}
+    unneeded = [one["version"] for one in dataset.versions() if one["version"] not in needed]
+    if unneeded:
+        dataset.cleanup_old_versions(versions=unneeded, delete_unverified=True)
 
 
 def _remove_all_but(root: Path, keep: set[str]) -> None:

@@ -2,15 +2,19 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gfm_store.config import GraphConfig
 from gfm_store.errors import NotPublishedError
 
 REFUSED = "refused"
 """Folder of the warehouse for what a gate refused."""
+
+
+VersionName = Annotated[str, Field(pattern=r"^[ds]-\w+$")]
+"""Names are folders, too, and a record may come from anybody."""
 
 
 class _Record(BaseModel):
@@ -122,7 +126,7 @@ class Staleness(_Record):
 class StaticRecord(_Record):
     """A static version: graph, text vectors, HGNN."""
 
-    version: str
+    version: VersionName
     """`s-` and a fingerprint of inputs, configuration, SQL and code, and of what it is aligned to."""
     inputs: str
     """The same without what it is aligned to: a version of the same inputs is not built again."""
@@ -171,7 +175,7 @@ EXACT = IndexRecord(kind="exact", lists=0, probes=0, recall={"1.0": 1.0})
 class DynamicRecord(_Record):
     """A dynamic version on its static parent: the pair that readers see as `embedding_version`."""
 
-    version: str
+    version: VersionName
     """`d-` and a fingerprint; it covers the parent's, and what it is aligned to."""
     inputs: str
     """The same without what it is aligned to: a version of the same inputs is not built again."""
@@ -179,7 +183,7 @@ class DynamicRecord(_Record):
     """How the retrieval vectors were turned; None for a first version, and where lengths differ."""
     staleness: Staleness
     """Of the parent."""
-    static_version: str
+    static_version: VersionName
     """Its parent."""
     origin: Origin
     follows: str | None

@@ -13,9 +13,9 @@ from gfm_store.lifecycle.alignment import align
 from gfm_store.lifecycle.comparison import compare
 from gfm_store.lifecycle.frozen import FrozenLayer
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
-from gfm_store.lifecycle.versions import dynamic_folder, read_versions
+from gfm_store.lifecycle.versions import read_versions
 from gfm_store.vectors.arrow import to_numpy
-from gfm_store.vectors.publication import open_table, published_folder
+from gfm_store.vectors.publication import dynamic_folder, open_table, published_folder
 from gfm_store.vectors.static_version import current_static, read_table, static_folder
 from gfm_store.warehouse.connection import newest_event, open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes

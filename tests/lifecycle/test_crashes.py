@@ -19,14 +19,13 @@ import gfm_store
 from gfm_store.errors import NotPublishedError, SchemaVersionError, WarehouseError, WarehouseLockedError
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.versions import (
-    dynamic_folder,
     prune_versions,
     publish_version,
     read_versions,
     roll_back,
 )
 from gfm_store.locks import exclusive
-from gfm_store.vectors.publication import open_table, published_folder
+from gfm_store.vectors.publication import dynamic_folder, open_table, published_folder
 from gfm_store.vectors.static_version import current_static
 from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.ingest import ingest
@@ -65,7 +64,7 @@ def each_step(operation, root: Path, stride: int):
 @pytest.mark.slow
 def test_publish_killed_at_many_steps(world):
     names = {served(world)}
-    for step in each_step(partial(clone, version="d-new", keep=3), world, 7):
+    for step in each_step(partial(clone, version="d-new", keep=3), world, 13):
         now = served(world)
         assert now in {*names, "d-new"}, step
         if now == "d-new":

@@ -18,8 +18,8 @@ from gfm_store.lifecycle.forgetting import forget_user
 from gfm_store.lifecycle.gates import refusal
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.refused import publish_refused
-from gfm_store.lifecycle.versions import dynamic_folder, read_versions, refused_record, roll_back
-from gfm_store.vectors.publication import published_folder
+from gfm_store.lifecycle.versions import read_versions, refused_record, roll_back
+from gfm_store.vectors.publication import dynamic_folder, published_folder
 from gfm_store.vectors.version import Estimate, HeldOut
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
 from jobs import refresh_dynamic as refresh_job

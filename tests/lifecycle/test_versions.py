@@ -1,5 +1,6 @@
 """Keeping several versions, and changing which one readers see."""
 
+import re
 import time
 from datetime import timedelta
 
@@ -11,14 +12,13 @@ import gfm_store
 from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.versions import (
-    dynamic_folder,
     find_version,
     prune_versions,
     publish_version,
     read_versions,
     roll_back,
 )
-from gfm_store.vectors.publication import published_folder
+from gfm_store.vectors.publication import dynamic_folder, published_folder
 from gfm_store.warehouse.connection import newest_event, open_warehouse
 
 
@@ -188,3 +188,32 @@ def test_a_refresh_from_the_same_inputs_publishes_a_kept_version_again(three, qu
     assert made.version == versions[0]
     assert plain_versions(root) == {versions[0]}
     assert names(root) == versions
+
+
+def test_names_from_a_foreign_warehouse_are_never_paths(world, tmp_path):
+    """A record or a tag may say anything; what it says is checked before it becomes a folder's name."""
+    for name in ("../../etc", "d-1/../../x", "d-", "s-1", "/etc/passwd", "d-1\n"):
+        with pytest.raises(NotPublishedError, match="is no name of a version"):
+            dynamic_folder(world, name)
+    record = dynamic_folder(world, names(world)[0]) / "record.json"
+    text = record.read_text()
+    for field in ("version", "static_version"):
+        record.write_text(re.sub(rf'"{field}": "[^"]+"', f'"{field}": "../outside"', text))
+        with pytest.raises(NotPublishedError, match="is not a whole version"):
+            read_versions(world)
+
+
+def test_what_a_version_holds_is_data_and_nothing_that_runs(published):
+    """Everything can be opened without running anything from it: tables, safetensors, JSON."""
+    endings = {path.suffix for path in published.rglob("*") if path.is_file()}
+    assert endings <= {
+        ".lance",
+        ".manifest",
+        ".txn",
+        ".json",
+        ".safetensors",
+        ".duckdb",
+        ".parquet",
+        ".lock",
+        "",
+    }
