@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 ASK = (
     "import jobs.refresh_dynamic as job, pathlib\n"
     "from gfm_store.warehouse.catalogue import sql_folder, statements\n"
-    "folders = ('warehouse', 'graph', 'history', 'audit', 'ingest', 'sample', 'evaluation', 'query')\n"
+    "folders = ('warehouse', 'graph', 'history', 'audit', 'ingest', 'sample', 'evaluation', 'query', 'benchmark')\n"
     "names = [one.name for folder in folders for one in statements(folder)]\n"
     "print(sql_folder(), pathlib.Path(job.__file__).parent, len(names), sep='\\n')\n"
 )

@@ -12,7 +12,7 @@ from gfm_store.benchmark.measure import OURS, Measurement, median_ms, memory_abo
 from gfm_store.config import GraphConfig
 from gfm_store.static_layer.sampling import HeteroGraph, sample_blocks
 from gfm_store.warehouse.connection import newest_event, open_warehouse
-from gfm_store.warehouse.graph import read_item_nodes
+from gfm_store.warehouse.graph import NOBODY, read_item_nodes
 
 ALL = 10**9
 FANOUT = (10, 10)
@@ -31,12 +31,16 @@ def measure_graph(root: Path) -> list[Measurement]:
             window_start=as_of - timedelta(days=settings.window_days),
             edge_signals=list(settings.edge_signals),
             newest_items_per_user=settings.newest_items_per_user,
+            folds=settings.folds,
         )
         touched = warehouse.arrow("SELECT user_index, node FROM graph_interaction")
         with memory_above() as ours_mb:
             ours = median_ms(
                 lambda i: warehouse.create(
-                    "graph/co_interaction", min_users=settings.min_users, strongest_neighbours=ALL
+                    "graph/co_interaction",
+                    min_users=settings.min_users,
+                    strongest_neighbours=ALL,
+                    left_out_fold=NOBODY,
                 ),
                 1,
             )

@@ -41,7 +41,7 @@ from gfm_store.evaluation.ranking import rank
 from gfm_store.evaluation.split import Split
 from gfm_store.evaluation.views import candidate_sets
 from gfm_store.lifecycle import refresh
-from gfm_store.warehouse.connection import open_warehouse
+from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 
 TINY = Config.model_validate(QUICK | {"threads": 1, "device": "cpu"})
@@ -406,6 +406,10 @@ def test_the_model_under_evaluation_recommends_what_is_served(made, tmp_path, mo
     root, as_of, fitted = made
     copy = tmp_path / "warehouse"
     shutil.copytree(root, copy)
+    with rewrite_warehouse(
+        copy
+    ) as warehouse:  # lists are measured without regard to where an item is offered
+        warehouse.execute("UPDATE item SET markets = NULL")
     monkeypatch.setattr(refresh, "encode_items", lambda item_text, *_: text_vectors(item_text))
     refresh.refresh_dynamic(copy, TINY, as_of)
     split, space = fitted.split, fitted.space

@@ -63,6 +63,7 @@ def test_everything_is_measured_written_and_reused(world, run):
     assert {"gfm-store", "HGNN vectors", "two-tower without graph", "oracle"} | baselines <= set(systems)
     assert {name for name, system in systems.items() if system["kind"] == "ablation"} == {
         "without HGNN",
+        "linear coordinates for the HGNN",
         "without text",
         "homogeneous graph",
         "without the balanced sampler",
