@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gfm_store import progress
-from gfm_store.config import Config
+from gfm_store.config import Config, TwoTowerConfig
 from gfm_store.device import training_device
 from gfm_store.dynamic_layer.blend import Blend
 from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, fit_blend, read_examples
@@ -102,31 +102,8 @@ def fit_dynamic(
     plan = plan_snapshots(tables, available.numel(), config)
     moments = read_moments(plan, vectors_at)
     vectors = moments.at(-1).numpy()
-    profile_names = [name for name in tables.history.user_feature.column_names if name != "user_index"]
-    user_vocabulary = Vocabulary.from_table(
-        tables.history.user_feature, profile_names, two_tower.max_vocabulary
-    )
-    item_vocabulary = Vocabulary.from_table(item_node, ["language", "genres"], two_tower.max_vocabulary)
-    sizes = Sizes(
-        dim=vectors.shape[1],
-        text_dim=text.shape[1],
-        num_types=len(item_types),
-        item_vocabulary=item_vocabulary.sizes(),
-        user_vocabulary=user_vocabulary.sizes(),
-        num_windows=len(two_tower.popularity_windows_days),
-        layers=two_tower.layers,
-        categorical_dim=two_tower.categorical_dim,
-        dropout=two_tower.dropout,
-    )
-    model = DynamicModel(
-        TwoTower(sizes),
-        sizes,
-        item_types,
-        item_vocabulary,
-        user_vocabulary,
-        tables.history.history_days,
-        two_tower.history_events,
-    )
+    model = _untrained(item_node, item_types, vectors.shape[1], text.shape[1], tables, two_tower)
+    sizes = model.sizes
     items = model.item_features(item_node, vectors, text)
     with training_device(config) as device:
         trainer = TwoTowerTrainer(
@@ -167,6 +144,42 @@ def fit_dynamic(
         early,
         plan.validation_days if early is not None else 0,
         moments.at(plan.validation_days - 1).numpy(),
+    )
+
+
+def _untrained(
+    item_node: pa.Table,
+    item_types: list[str],
+    dim: int,
+    text_dim: int,
+    tables: TrainingTables,
+    two_tower: TwoTowerConfig,
+) -> DynamicModel:
+    """Towers of the right size, with the vocabularies of the data."""
+    profile_names = [name for name in tables.history.user_feature.column_names if name != "user_index"]
+    user_vocabulary = Vocabulary.from_table(
+        tables.history.user_feature, profile_names, two_tower.max_vocabulary
+    )
+    item_vocabulary = Vocabulary.from_table(item_node, ["language", "genres"], two_tower.max_vocabulary)
+    sizes = Sizes(
+        dim=dim,
+        text_dim=text_dim,
+        num_types=len(item_types),
+        item_vocabulary=item_vocabulary.sizes(),
+        user_vocabulary=user_vocabulary.sizes(),
+        num_windows=len(two_tower.popularity_windows_days),
+        layers=two_tower.layers,
+        categorical_dim=two_tower.categorical_dim,
+        dropout=two_tower.dropout,
+    )
+    return DynamicModel(
+        TwoTower(sizes),
+        sizes,
+        item_types,
+        item_vocabulary,
+        user_vocabulary,
+        tables.history.history_days,
+        two_tower.history_events,
     )
 
 

@@ -1,6 +1,6 @@
 """The space of items alone: what is like what, and what a text means.
 
-    similarity(a, b) = (cosine of their texts + cosine of what their listeners say of them) / 2
+    similarity(a, b) = (cosine of their text vectors + cosine of their HGNN vectors) / 2
 
 Retrieval vectors are made for users: much of them is about how an item is doing, which says nothing of what it is like.
 Text keeps what is particular to an item, the HGNN what those who touch it touch besides.
@@ -11,13 +11,13 @@ import numpy as np
 from gfm_store.static_layer.structure import unit
 
 
-def similarity_vectors(text: np.ndarray, behaviour: np.ndarray) -> np.ndarray:
+def similarity_vectors(text: np.ndarray, hgnn: np.ndarray) -> np.ndarray:
     """(n, dim) float32 of unit length; the last dimension pads, so that L2, cosine and dot product rank alike.
 
     Args:
-        text: (n, text_dim) and behaviour: (n, r), rows of unit length or zero.
+        text: (n, text_dim) and hgnn: (n, dim), rows of unit length or zero.
     """
-    parts = np.concatenate([unit(text), unit(behaviour)], axis=1) / np.sqrt(2, dtype=np.float32)
+    parts = np.concatenate([unit(text), unit(hgnn)], axis=1) / np.sqrt(2, dtype=np.float32)
     vectors = np.zeros((len(parts), -(-(parts.shape[1] + 1) // 8) * 8), dtype=np.float32)
     vectors[:, : parts.shape[1]] = parts
     vectors[:, -1] = np.sqrt(np.maximum(1 - np.einsum("nd,nd->n", parts, parts), 0))

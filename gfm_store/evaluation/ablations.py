@@ -173,7 +173,7 @@ def _measure_frozen(run: Run, notes: list[str]) -> None:
     except (UsageError, EmptyWarehouseError):
         notes.append(f"The data does not reach back over {WINDOWS} windows: a frozen HGNN is not computable.")
         return
-    about = f"The HGNN was trained {WINDOWS - 1} windows before the cut; newer items enter by their text."
+    about = f"The HGNN's weights are of {WINDOWS - 1} windows before the cut; its vectors are made anew."
     run.add_model(FROZEN, "ablation", about, frozen_part, Change(), {"trained at": f"{cuts[0]:%Y-%m-%d}"})
     lines: dict[str, list[Estimate | None]] = {"frozen": [], "retrained": []}
     with progress.task("Frozen and retrained", len(cuts), "windows") as task:

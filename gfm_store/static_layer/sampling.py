@@ -49,16 +49,6 @@ class HeteroGraph:
     def num_nodes(self) -> int:
         return self.node_type.numel()
 
-    def undirected_edges(self) -> tuple[Tensor, Tensor]:
-        """Each co-interaction once: `edge_label_index` (2, E / 2) and its relation (E / 2,)."""
-        row = torch.repeat_interleave(torch.arange(self.rowptr.numel() - 1), self.rowptr.diff())
-        src, dst = row // self.num_types, self.col
-        once = src < dst
-        src, dst = src[once], dst[once]
-        return torch.stack([src, dst]), relation_table(self.num_types)[
-            self.node_type[src], self.node_type[dst]
-        ]
-
     def to(self, device: torch.device) -> "HeteroGraph":
         """The same graph on another device."""
         return HeteroGraph(

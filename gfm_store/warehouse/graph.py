@@ -109,32 +109,26 @@ def read_interactions(
     Args:
         window_days, min_users: what they were in the end in a graph of the same warehouse.
     """
-    _create_interaction(warehouse, moment, config, window_days)
+    _create_interaction(warehouse, moment, config, window_days, config.newest_items_per_user)
     _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
     return Interactions(_co_interaction(warehouse), read_user_set(warehouse, moment, config))
 
 
+def read_user_set(warehouse: Warehouse, moment: datetime, config: GraphConfig) -> pa.Table:
+    """user_index, fold, node: what each user had touched before a moment, by the numbers of `item_node`."""
+    _create_interaction(warehouse, moment, config, config.user_set_days, config.user_set_items)
+    return warehouse.arrow("SELECT user_index, fold, node FROM graph_interaction ORDER BY user_index, node")
+
+
 def _create_interaction(
-    warehouse: Warehouse, moment: datetime, config: GraphConfig, window_days: int
+    warehouse: Warehouse, moment: datetime, config: GraphConfig, window_days: int, newest_items: int
 ) -> None:
     warehouse.create(
         "graph/graph_interaction",
         as_of=moment,
         window_start=moment - timedelta(days=window_days),
         edge_signals=list(config.edge_signals),
-        newest_items_per_user=config.newest_items_per_user,
-        folds=config.folds,
-    )
-
-
-def read_user_set(warehouse: Warehouse, moment: datetime, config: GraphConfig) -> pa.Table:
-    """user_index, fold, node: what each user had touched before a moment, by the numbers of `item_node`."""
-    return warehouse.select(
-        "graph/user_set",
-        as_of=moment,
-        window_start=moment - timedelta(days=config.user_set_days),
-        edge_signals=list(config.edge_signals),
-        newest_items_per_user=config.user_set_items,
+        newest_items_per_user=newest_items,
         folds=config.folds,
     )
 
@@ -156,8 +150,9 @@ def read_edges(
     warehouse: Warehouse, as_of: datetime, config: GraphConfig, window_days: int, min_users: int
 ) -> pa.Table:
     """Columns src, dst: the co-interactions in a window of just this length; `item_node` must have been made."""
-    known = read_interactions(warehouse, as_of, config, window_days, min_users)
-    return known.co_interaction.select(["src", "dst"])
+    _create_interaction(warehouse, as_of, config, window_days, config.newest_items_per_user)
+    _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
+    return warehouse.arrow("SELECT src, dst FROM co_interaction ORDER BY src, dst")
 
 
 def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> tuple[int, int]:
@@ -166,7 +161,7 @@ def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> t
     history_days = (as_of - first).days + 1
     window_days, min_users = config.window_days, config.min_users
     while True:
-        _create_interaction(warehouse, as_of, config, window_days)
+        _create_interaction(warehouse, as_of, config, window_days, config.newest_items_per_user)
         _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
         coverage = warehouse.scalar(
             "SELECT (SELECT count(DISTINCT src) FROM co_interaction)"

@@ -18,7 +18,14 @@ from gfm_store import progress
 from gfm_store.config import GraphConfig
 from gfm_store.errors import EmptyWarehouseError, WarehouseError
 from gfm_store.warehouse.connection import open_warehouse
-from gfm_store.warehouse.graph import NOBODY, audit, read_graph, read_interactions, read_item_nodes
+from gfm_store.warehouse.graph import (
+    NOBODY,
+    audit,
+    read_edges,
+    read_graph,
+    read_interactions,
+    read_item_nodes,
+)
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -408,9 +415,11 @@ def test_users_are_dealt_into_folds_by_their_id(tmp_path, folds):
             there = sorted({u for u, _, _, ts in events if moment - timedelta(days=50) <= ts < moment})
             for user, fold in zip(sets["user_index"].to_pylist(), sets["fold"].to_pylist(), strict=True):
                 found.setdefault(there[user], set()).add(fold)
-            warehouse.execute("CREATE OR REPLACE TEMP TABLE recent AS SELECT * FROM graph_interaction")
+            read_edges(warehouse, moment, config, 30, 2)
             there = sorted({u for u, _, _, ts in events if moment - timedelta(days=30) <= ts < moment})
-            for user, fold in warehouse.execute("SELECT DISTINCT user_index, fold FROM recent").fetchall():
+            for user, fold in warehouse.execute(
+                "SELECT DISTINCT user_index, fold FROM graph_interaction"
+            ).fetchall():
                 found.setdefault(there[user], set()).add(fold)
     assert found == {user: {expected_fold(user, folds)} for user in USERS}
     assert {fold for folds in found.values() for fold in folds} == set(range(folds))

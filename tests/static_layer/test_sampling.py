@@ -56,11 +56,6 @@ def test_a_graph_holds_each_nodes_neighbours_by_type(node_type, pairs, seed):
         expected[a, node_type[b]].append(b)
     assert {key: found for key, found in neighbours_of(graph).items() if found} == expected
 
-    once, relation = graph.undirected_edges()
-    assert sorted(map(tuple, once.T.tolist())) == sorted(pairs)
-    table = relation_table(3)
-    assert relation.tolist() == [int(table[node_type[a], node_type[b]]) for a, b in once.T.tolist()]
-
 
 def test_distinct_numbers_and_where_each_value_stands_among_them():
     values = torch.tensor([[5, 2], [2, 7]])
@@ -137,4 +132,3 @@ def test_a_graph_without_edges_gives_empty_blocks():
     inputs, (block,) = sample_blocks(graph, torch.tensor([1, 0]), (3,), rng())
     assert inputs.tolist() == [1, 0]
     assert block.neighbours.shape == (0, 3)
-    assert graph.undirected_edges()[0].shape == (2, 0)
