@@ -159,6 +159,8 @@ class BlendConfig(_Settings):
     """False leaves the two-tower alone."""
     horizon_days: int = Field(14, ge=1)
     """A snapshot is asked for the days that follow it; at most a quarter of the training window."""
+    min_horizon_days: int = Field(3, ge=1)
+    """The newest snapshots can be asked for fewer days, but not for fewer than this: what is newest counts."""
     max_snapshots: int = Field(12, ge=1)
     """Moments before `as_of`, evenly over the training window."""
     targets_per_user: int = Field(5, ge=1)
@@ -167,8 +169,13 @@ class BlendConfig(_Settings):
     """Dimensions in which users differ about what is rising, new or established."""
     lexical_factors: int = Field(128, ge=1)
     """Rank of the factors from the words of titles, descriptions and genres."""
-    tower_weights: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0)
-    """The towers join with the one of these that ranks the last days best; (1.0,) chooses nothing."""
+    category_dim: int = Field(16, ge=1)
+    """Dimensions in which categories (languages, genres, the profile) meet."""
+    max_categories: int = Field(32, ge=1)
+    """Most frequent values that are categories, of each column."""
+    tower_weights: tuple[float, ...] = ()
+    """Of (0.0, 0.25, 0.5, 1.0), the papers' towers join with the weight that ranks the last days best; (1.0,) chooses
+    nothing. () trains none: they cost more than all else, for a percent on the made world."""
     steps: int = Field(400, ge=1)
     """Of the optimizer, one snapshot a step."""
     batch_size: int = Field(512, ge=2)

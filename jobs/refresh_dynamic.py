@@ -31,7 +31,6 @@ def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_o
         f"Published {record.version} of {record.as_of:%Y-%m-%d %H:%M} on {record.static_version}: "
         f"{record.n_items:,} items and {record.n_users:,} users, learned from {record.n_pairs:,} pairs.\n"
         f"{_quality(record)}\n"
-        f"Two-tower: {record.epochs} epochs tried. "
         f"Seconds: {', '.join(f'{step} {seconds:.1f}' for step, seconds in record.seconds.items())}.\n"
         f"Next: python -m jobs.recommend --warehouse {root} --user USER_ID"
     )

@@ -114,7 +114,7 @@ def _facts(one: KeptVersion) -> dict[str, str]:
         "staleness": f"{record.staleness.new_items:.1%} of the items are new since {static.version}, "
         f"{record.staleness.edge_churn:.1%} of the edges changed, frozen HGNN: MRR {record.staleness.hgnn_mrr:.3f} "
         f"({record.staleness.hgnn_mrr_then:.3f} then)",
-        "training": f"{record.n_pairs:,} pairs, {record.epochs} epochs tried; HGNN {static.epochs} epochs",
+        "training": f"{record.n_pairs:,} pairs; HGNN {static.epochs} epochs",
         "seconds": "; ".join(
             f"{name}: {', '.join(f'{step} {seconds:.1f}' for step, seconds in part.seconds.items())}"
             for name, part in (("dynamic", record), ("static", static))

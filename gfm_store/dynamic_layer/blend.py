@@ -1,10 +1,12 @@
-"""What joins the towers in the one dot product: the momentum of items, and linear factors. Modules only.
+"""The two sides of the score: momentum of items, linear factors, and categories, in one dot product. Modules only.
 
     blend(user, item) = <w(user), g(item)> + b(item) + sum_k a_k(user) <mean f_k of the history, f_k(item)>
+                        + <C c(user), D c(item)>
 
 `g` and `b` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream. `w`
 and `a` read the kind of history: how much of what, how long ago, and how new and how popular the user's items were
-when they were streamed. Those who follow what is new get what is rising; others get their own corner.
+when they were streamed. Those who follow what is new get what is rising; others get their own corner. `c` are
+categories: an item's language and genres; a user's profile, and how often each category is in the history.
 """
 
 from dataclasses import dataclass
@@ -38,11 +40,16 @@ class ItemContext:
     first 14 days and of all time."""
     factors: tuple[Tensor, ...]
     """(N, r) float32 each, unit length or zero."""
+    categories: Tensor
+    """(N, C) bool: languages and genres."""
 
     def rows(self, index: Tensor) -> "ItemContext":
         """Some of the items, or all in another order."""
         return ItemContext(
-            self.features[index], self.traits[index], tuple(table[index] for table in self.factors)
+            self.features[index],
+            self.traits[index],
+            tuple(table[index] for table in self.factors),
+            self.categories[index],
         )
 
     def followed_by(self, others: "ItemContext") -> "ItemContext":
@@ -51,6 +58,7 @@ class ItemContext:
             torch.cat([self.features, others.features]),
             torch.cat([self.traits, others.traits]),
             tuple(torch.cat(pair) for pair in zip(self.factors, others.factors, strict=True)),
+            torch.cat([self.categories, others.categories]),
         )
 
 
@@ -84,18 +92,32 @@ def user_state(history: HistoryBatch, traits: Tensor, num_types: int) -> Tensor:
     return torch.cat([counts, there[:, :1], last, *means], dim=-1)
 
 
-class Blend(nn.Module):
-    """Momentum and weighted factors as further dimensions of the dot product.
+@dataclass(frozen=True)
+class BlendSizes:
+    """What the shapes of the weights follow from; kept beside them."""
 
-    Shapes: F item features, S user state, M momentum dimensions, r_k width of the factors k.
+    num_features: int
+    num_types: int
+    momentum_dim: int
+    factor_dims: tuple[int, ...]
+    num_categories: int
+    """Of items."""
+    num_profile: int
+    """Categories of users."""
+    category_dim: int
+
+
+class Blend(nn.Module):
+    """Momentum, weighted factors and categories as dimensions of the dot product.
+
+    Shapes: F item features, S user state, M momentum dimensions, r_k width of the factors k, C categories of items,
+    P categories of users.
     """
 
-    def __init__(
-        self, num_features: int, num_types: int, momentum_dim: int, factor_dims: tuple[int, ...]
-    ) -> None:
+    def __init__(self, sizes: BlendSizes) -> None:
         super().__init__()
-        state = num_state(num_types)
-        self.num_types, self.momentum_dim, self.factor_dims = num_types, momentum_dim, factor_dims
+        self.sizes = sizes
+        num_features, momentum_dim, state = sizes.num_features, sizes.momentum_dim, num_state(sizes.num_types)
         self.item = nn.Sequential(
             nn.Linear(num_features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
         )
@@ -104,7 +126,10 @@ class Blend(nn.Module):
         self.user = nn.Sequential(
             nn.Linear(state, HIDDEN), nn.ReLU(), nn.Dropout(0.1), nn.Linear(HIDDEN, momentum_dim)
         )
-        self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, len(factor_dims)))
+        self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, len(sizes.factor_dims)))
+        # Where nothing is known of categories, they say nothing.
+        self.item_categories = _small(sizes.num_categories, sizes.category_dim)
+        self.user_categories = _small(sizes.num_categories + sizes.num_profile, sizes.category_dim)
         for name, size in (("feature", num_features), ("state", state)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_scale", torch.ones(size))
@@ -112,25 +137,28 @@ class Blend(nn.Module):
     @property
     def dim(self) -> int:
         """Dimensions that the blend adds to a vector."""
-        return self.momentum_dim + 1 + sum(self.factor_dims)
+        return self.sizes.momentum_dim + 1 + sum(self.sizes.factor_dims) + self.sizes.category_dim
 
     def item_vectors(self, context: ItemContext, node: Tensor) -> Tensor:
         """(n, dim) of the items `node` (n,)."""
         hidden = self.item(self._scaled("feature", context.features[node]))
-        return torch.cat(
-            [self.momentum(hidden), self.general(hidden), *(table[node] for table in context.factors)], dim=-1
-        )
+        categories = context.categories[node].float() @ self.item_categories
+        factors = (table[node] for table in context.factors)
+        return torch.cat([self.momentum(hidden), self.general(hidden), *factors, categories], dim=-1)
 
-    def user_vectors(self, history: HistoryBatch, context: ItemContext) -> Tensor:
-        """(B, dim), with a history of the moment of `context`."""
-        state = self._scaled("state", user_state(history, context.traits, self.num_types))
+    def user_vectors(self, history: HistoryBatch, profile: Tensor, context: ItemContext) -> Tensor:
+        """(B, dim), with a history of the moment of `context` and profiles (B, P) bool."""
+        state = self._scaled("state", user_state(history, context.traits, self.sizes.num_types))
         share = functional.softplus(self.share(state))
         strong = ((history.slot >= 0) & (history.slot % NUM_SIGNALS == 0)).float()
         tastes = [
             share[:, k, None] * functional.normalize((strong[:, None] @ table[history.node])[:, 0], dim=-1)
             for k, table in enumerate(context.factors)
         ]
-        return torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes], dim=-1)
+        often = (strong[:, None] @ context.categories[history.node].float())[:, 0]
+        often = often / strong.sum(1, keepdim=True).clamp_min(1)
+        categories = torch.cat([often, profile.float()], dim=-1) @ self.user_categories
+        return torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
 
     def skipped(self, history: HistoryBatch, context: ItemContext) -> Tensor:
         """(B, dim) that skips take from `user_vectors`, so that what they touch falls, and a little what is like it.
@@ -143,7 +171,7 @@ class Blend(nn.Module):
         newer = torch.ones(same.shape[1:], dtype=torch.bool).tril(-1)  # places hold the newest event first
         streamed_later = (same & newer & (signal == 0)[:, None, :]).any(dim=-1)
         skip = ((signal == 2) & ~streamed_later).float()
-        state = self._scaled("state", user_state(history, context.traits, self.num_types))
+        state = self._scaled("state", user_state(history, context.traits, self.sizes.num_types))
         share = (
             SKIP * functional.softplus(self.share(state)) / skip.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
         )
@@ -151,8 +179,13 @@ class Blend(nn.Module):
             share[:, k, None] * (skip[:, None] @ table[history.node])[:, 0]
             for k, table in enumerate(context.factors)
         ]
-        return functional.pad(torch.cat(taken, dim=-1), (self.momentum_dim + 1, 0))
+        beside = (self.sizes.momentum_dim + 1, self.sizes.category_dim)
+        return functional.pad(torch.cat(taken, dim=-1), beside)
 
     def _scaled(self, name: str, values: Tensor) -> Tensor:
         scaled: Tensor = (values - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_scale")
         return scaled
+
+
+def _small(rows: int, columns: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(rows, columns) / max(3 * rows, 1) ** 0.5)

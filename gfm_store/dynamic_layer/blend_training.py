@@ -12,7 +12,7 @@ from torch_geometric.metrics.link_pred import LinkPredMetricData
 
 from gfm_store import progress
 from gfm_store.config import BlendConfig
-from gfm_store.dynamic_layer.blend import Blend, user_state
+from gfm_store.dynamic_layer.blend import Blend, BlendSizes, user_state
 from gfm_store.dynamic_layer.snapshots import Snapshot, SnapshotReader, Targets
 
 RANKED_AT_ONCE = 256
@@ -30,20 +30,31 @@ class Example:
 
 def read_examples(reader: SnapshotReader, days: Sequence[int], horizon_days: int) -> list[Example]:
     """The snapshots of `days` that have targets."""
-    examples = []
+    snapshots = []
     with progress.task("Blend, snapshots", len(days), "snapshots") as task:
         for day in days:
-            snapshot = reader.snapshot(day)
-            targets = reader.targets(snapshot, horizon_days)
-            if targets.node.numel():
-                counts = torch.bincount(targets.node, minlength=reader.candidates.numel()).float()
-                examples.append(Example(snapshot, targets, counts / targets.node.numel()))
+            snapshots.append(reader.snapshot(day))
             task.advance()
+    return ask(reader, snapshots, horizon_days)
+
+
+def ask(
+    reader: SnapshotReader, snapshots: Sequence[Snapshot], horizon_days: int, until: int = -1
+) -> list[Example]:
+    """The snapshots that have targets within the horizon and before day `until`."""
+    examples = []
+    for snapshot in snapshots:
+        targets = reader.targets(snapshot, horizon_days, until)
+        if targets.node.numel():
+            counts = torch.bincount(targets.node, minlength=reader.candidates.numel()).float()
+            examples.append(Example(snapshot, targets, counts / targets.node.numel()))
     return examples
 
 
-def fit_blend(examples: list[Example], num_types: int, config: BlendConfig, seed: int) -> Blend:
-    """Softmax of each target among the candidates of its step, one snapshot a step.
+def fit_blend(
+    examples: list[Example], num_types: int, config: BlendConfig, seed: int
+) -> tuple[Blend, list[float]]:
+    """Softmax of each target among the candidates of its step, one snapshot a step; returns the losses, too.
 
     Candidates are the step's own targets and uniform draws from the items known at the snapshot; the logarithm of
     the probability of being one is subtracted from the score (logQ), but for the target itself.
@@ -52,10 +63,15 @@ def fit_blend(examples: list[Example], num_types: int, config: BlendConfig, seed
     generator = torch.Generator().manual_seed(seed)
     context = examples[0].snapshot.context
     blend = Blend(
-        context.features.shape[1],
-        num_types,
-        config.momentum_dim,
-        tuple(table.shape[1] for table in context.factors),
+        BlendSizes(
+            num_features=context.features.shape[1],
+            num_types=num_types,
+            momentum_dim=config.momentum_dim,
+            factor_dims=tuple(table.shape[1] for table in context.factors),
+            num_categories=context.categories.shape[1],
+            num_profile=examples[0].targets.profile.shape[1],
+            category_dim=config.category_dim,
+        )
     )
     _standardise(blend, examples)
     average = AveragedModel(blend, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
@@ -64,6 +80,7 @@ def fit_blend(examples: list[Example], num_types: int, config: BlendConfig, seed
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.steps)
     sizes = torch.tensor([float(len(example.targets.node)) for example in examples])
+    losses = []
     with progress.task("Blend", config.steps, "steps") as task:
         for _ in range(config.steps):
             example = examples[int(torch.multinomial(sizes, 1, generator=generator))]
@@ -73,17 +90,18 @@ def fit_blend(examples: list[Example], num_types: int, config: BlendConfig, seed
             optimizer.step()
             schedule.step()
             average.update_parameters(blend)
+            losses.append(float(loss.detach()))
             task.advance()
     fitted = average.module
     assert isinstance(fitted, Blend)
-    return fitted.eval()
+    return fitted.eval(), losses
 
 
 def _standardise(blend: Blend, examples: list[Example]) -> None:
     """Mean and scale of the inputs, over the examples."""
     features = torch.cat([e.snapshot.context.features[e.snapshot.known] for e in examples])
     state = torch.cat(
-        [user_state(e.targets.history, e.snapshot.context.traits, blend.num_types) for e in examples]
+        [user_state(e.targets.history, e.snapshot.context.traits, blend.sizes.num_types) for e in examples]
     )
     for name, values in (("feature", features), ("state", state)):
         blend.get_buffer(f"{name}_mean").copy_(values.mean(0))
@@ -99,7 +117,7 @@ def _loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.
     expected = config.batch_size * example.frequency[candidates] + config.num_negatives / known.numel()
     log_q = (-torch.expm1(-expected)).log()
     users, position = row.unique(return_inverse=True)
-    user = blend.user_vectors(targets.history.rows(users), example.snapshot.context)
+    user = blend.user_vectors(targets.history.rows(users), targets.profile[users], example.snapshot.context)
     item = blend.item_vectors(example.snapshot.context, candidates)
     # index_select: the gradient of plain indexing adds in whatever order threads come.
     logits = (user @ item.T).index_select(0, position) - log_q
@@ -137,7 +155,8 @@ def choose_tower_weight(
     item = blend.item_vectors(snapshot.context, snapshot.known)
     for part in rows.split(RANKED_AT_ONCE):
         users = targets.user[part]
-        scores = blend.user_vectors(targets.history.rows(part), snapshot.context) @ item.T
+        history, profile = targets.history.rows(part), targets.profile[part]
+        scores = blend.user_vectors(history, profile, snapshot.context) @ item.T
         beside = tower_scores(users)
         seen_user, seen_item = seen(users)
         there = column[seen_item] >= 0

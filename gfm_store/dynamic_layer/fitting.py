@@ -1,5 +1,6 @@
-"""From frozen item vectors and histories to a fitted two-tower: one call for a refresh and an evaluation."""
+"""From frozen item vectors and histories to a fitted model: one call for a refresh and an evaluation."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,14 +16,20 @@ from gfm_store import progress
 from gfm_store.config import Config, TwoTowerConfig
 from gfm_store.device import training_device
 from gfm_store.dynamic_layer.blend import Blend
-from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, fit_blend, read_examples
-from gfm_store.dynamic_layer.history import DAY, Popularity, Vocabulary, column, microseconds
+from gfm_store.dynamic_layer.blend_training import (
+    Example,
+    ask,
+    choose_tower_weight,
+    fit_blend,
+    read_examples,
+)
+from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, Vocabulary, column, microseconds
 from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
-from gfm_store.dynamic_layer.moments import Plan, plan_snapshots, read_moments
+from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
-from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
+from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
 from gfm_store.warehouse.history import TrainingTables
 
 
@@ -37,6 +44,9 @@ class DynamicFit:
     """(n, model.dim) float32, one row per node of `available`."""
     popularity: Popularity
     epochs: list[Epoch]
+    """Of the towers."""
+    losses: list[float]
+    """Of the blend, step by step."""
     lexical: LexicalFactors | None
     """None without a blend."""
     hgnn_vectors: np.ndarray
@@ -61,7 +71,8 @@ class DynamicFit:
         """The model with items that came after it behind those it was fitted on: by their text, without any event.
 
         Args:
-            item: item_type, published_at; vectors: (n, dim) HGNN; texts: what is written of them; row by row.
+            item: item_type, language, genres, published_at; vectors: (n, dim) HGNN; texts: what is written of them;
+                row by row.
         """
         blended = self.model.blended
         if blended is None or self.lexical is None:
@@ -74,6 +85,7 @@ class DynamicFit:
             torch.from_numpy(pc.fill_null(codes, num_types).to_numpy().astype(np.int64)),
             num_types,
             (torch.from_numpy(self.lexical.of(texts)), torch.from_numpy(vectors)),
+            self.model.categories(item, blended.max_categories),
         )
         return replace(self.model, blended=replace(blended, context=blended.context.followed_by(new)))
 
@@ -87,7 +99,7 @@ def fit_dynamic(
     tables: TrainingTables,
     config: Config,
 ) -> DynamicFit:
-    """Train the two-tower on top of frozen HGNN vectors, and the blend that joins it.
+    """Fit the blend on top of frozen HGNN vectors, and the papers' towers where these are to join or stand alone.
 
     Args:
         item_node: the items known at the moment, by node.
@@ -103,42 +115,37 @@ def fit_dynamic(
     moments = read_moments(plan, vectors_at)
     vectors = moments.at(-1).numpy()
     model = _untrained(item_node, item_types, vectors.shape[1], text.shape[1], tables, two_tower)
-    sizes = model.sizes
     items = model.item_features(item_node, vectors, text)
-    with training_device(config) as device:
-        trainer = TwoTowerTrainer(
-            tables,
-            items,
-            moments,
-            model.profile_codes(tables.history.user_feature),
-            available,
-            sizes,
-            two_tower,
-            config.seed,
-            device,
-        )
-        model = replace(model, towers=trainer.fit().cpu())
-    lexical, early = None, None
-    if trainer.early is not None:
-        early = replace(model, towers=trainer.early.cpu())
+    popularity = Popularity.from_table(tables.item_day, two_tower.popularity_windows_days)
+    lexical, reader, examples = None, None, []
     if config.blend.enabled:
         texts = item_text["text"].to_pylist()
-        lexical = LexicalFactors.fit(
-            [text for text, use in zip(texts, available.tolist(), strict=True) if use],
-            config.blend.lexical_factors,
-            config.seed,
-        )
-        factors = torch.from_numpy(lexical.of(texts))
-        blended, trial = _fit_blend(item_node, items, factors, trainer, plan, len(item_types), config)
-        model = replace(model, blended=blended)
-        early = None if early is None or trial is None else replace(early, blended=trial)
+        read = [text for text, use in zip(texts, available.tolist(), strict=True) if use]
+        lexical = LexicalFactors.fit(read, config.blend.lexical_factors, config.seed)
+        words = torch.from_numpy(lexical.of(texts))
+        reader = _snapshot_reader(item_node, items, words, model, popularity, moments, tables, config)
+        examples = read_examples(reader, plan.days, plan.horizon_days)
+    trainer, early = None, None
+    losses: list[float] = []
+    if not examples or config.blend.tower_weights:
+        with training_device(config) as device:
+            profile = model.profile_codes(tables.history.user_feature)
+            trainer = TwoTowerTrainer(
+                tables, items, moments, profile, available, model.sizes, two_tower, config.seed, device
+            )
+            model = replace(model, towers=trainer.fit().cpu())
+        if trainer.early is not None:
+            early = replace(model, towers=copy.deepcopy(trainer.early).cpu())
+    if reader is not None and examples:
+        model, early, losses = _with_blend(model, early, reader, examples, trainer, plan, config)
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
         nodes.numpy(),
-        model.item_vectors(items, nodes, trainer.popularity),
-        trainer.popularity,
-        trainer.epochs,
+        model.item_vectors(items, nodes, popularity),
+        popularity,
+        [] if trainer is None else trainer.epochs,
+        losses,
         lexical,
         vectors,
         early,
@@ -155,7 +162,7 @@ def _untrained(
     tables: TrainingTables,
     two_tower: TwoTowerConfig,
 ) -> DynamicModel:
-    """Towers of the right size, with the vocabularies of the data."""
+    """What both blend and towers need: the vocabularies of the data, and sizes."""
     profile_names = [name for name in tables.history.user_feature.column_names if name != "user_index"]
     user_vocabulary = Vocabulary.from_table(
         tables.history.user_feature, profile_names, two_tower.max_vocabulary
@@ -173,7 +180,7 @@ def _untrained(
         dropout=two_tower.dropout,
     )
     return DynamicModel(
-        TwoTower(sizes),
+        None,
         sizes,
         item_types,
         item_vocabulary,
@@ -183,64 +190,82 @@ def _untrained(
     )
 
 
-def _fit_blend(
+def _snapshot_reader(
     item_node: pa.Table,
     items: ItemFeatures,
     lexical: Tensor,
-    trainer: TwoTowerTrainer,
-    plan: Plan,
-    num_types: int,
+    model: DynamicModel,
+    popularity: Popularity,
+    moments: Moments,
+    tables: TrainingTables,
     config: Config,
-) -> tuple[FittedBlend | None, FittedBlend | None]:
-    """The blend on all snapshots, with the towers' weight from the last days, and the one on those before the last
-    days; None where there are no targets."""
-    pair, as_of = trainer.tables.training_pair, trainer.tables.history.as_of
-    reader = SnapshotReader(
-        histories=trainer.histories,
-        popularity=trainer.popularity,
+) -> SnapshotReader:
+    pair, limit = tables.training_pair, config.blend.max_categories
+    return SnapshotReader(
+        histories=Histories.from_tables(tables.history),
+        popularity=popularity,
         pair_user=column(pair, "user_index"),
         pair_node=column(pair, "node"),
         pair_moment=column(pair, "event_ts"),
         item_type=items.item_type,
-        num_types=num_types,
+        num_types=len(model.item_types),
         published=published_moments(item_node),
         lexical=lexical,
-        moments=trainer.moments,
+        categories=model.categories(item_node, limit),
+        profile=model.profile_categories(tables.history.user_feature, limit),
+        moments=moments,
         candidates=column(item_node, "is_available", torch.bool),
-        as_of=microseconds(as_of),
+        as_of=microseconds(tables.history.as_of),
         history_events=config.two_tower.history_events,
         config=config.blend,
     )
-    examples = read_examples(reader, plan.days, plan.horizon_days)
-    if not examples:
-        return None, None
-    weight, trial = _tower_weight(reader, trainer, examples, plan, num_types, config)
-    blend = fit_blend(examples, num_types, config.blend, config.seed)
+
+
+def _with_blend(
+    model: DynamicModel,
+    early: DynamicModel | None,
+    reader: SnapshotReader,
+    examples: list[Example],
+    trainer: TwoTowerTrainer | None,
+    plan: Plan,
+    config: Config,
+) -> tuple[DynamicModel, DynamicModel | None, list[float]]:
+    """The model with a blend of all snapshots, the early one with a blend of those before the last days, and losses."""
+    settings, num_types = config.blend, len(model.item_types)
+    trial = _trial_blend(reader, examples, plan, num_types, config)
+    weight = 0.0 if trainer is None else _tower_weight(reader, trainer, trial, plan, config)
+    blend, losses = fit_blend(examples, num_types, settings, config.seed)
     now = reader.snapshot(-1).context
+    blended = FittedBlend(blend, now, reader.as_of, weight, settings.max_categories)
+    whole = replace(model, blended=blended)
+    if trial is None or (trainer is not None and early is None):
+        return whole, None, losses
     nothing = now.rows(torch.zeros(0, dtype=torch.int64))
-    early = None if trial is None else FittedBlend(trial, nothing, 0, weight)
-    return FittedBlend(blend, now, microseconds(as_of), weight), early
+    before = replace(blended, blend=trial, context=nothing, as_of=0)
+    return whole, replace(early or model, blended=before), losses
+
+
+def _trial_blend(
+    reader: SnapshotReader, examples: list[Example], plan: Plan, num_types: int, config: Config
+) -> Blend | None:
+    """The same recipe without the last days; None where nothing lies before them."""
+    cut = plan.validation_days - 1
+    newest = cut + min(config.blend.min_horizon_days, plan.horizon_days)
+    snapshots = [example.snapshot for example in examples if example.snapshot.day >= newest]
+    before = ask(reader, snapshots, plan.horizon_days, until=cut)
+    return fit_blend(before, num_types, config.blend, config.seed)[0] if before else None
 
 
 def _tower_weight(
-    reader: SnapshotReader,
-    trainer: TwoTowerTrainer,
-    examples: list[Example],
-    plan: Plan,
-    num_types: int,
-    config: Config,
-) -> tuple[float, Blend | None]:
-    """How much the towers count, by the last days, and the trial blend: it has not seen them, nor have the towers."""
+    reader: SnapshotReader, trainer: TwoTowerTrainer, trial: Blend | None, plan: Plan, config: Config
+) -> float:
+    """How much the towers count, by the last days, which neither the trial blend nor the early towers have seen."""
     towers, days, weights = trainer.early, plan.validation_days, config.blend.tower_weights
-    if towers is None:
-        return weights[-1], None
+    if towers is None or trial is None or len(weights) == 1:
+        return weights[-1]
     held = read_examples(reader, [days - 1], days)
-    early = [example for example in examples if example.snapshot.day >= days + plan.horizon_days - 1]
-    if not held or not early:
-        return weights[-1], None
-    blend = fit_blend(early, num_types, config.blend, config.seed)
-    if len(weights) == 1:
-        return weights[-1], blend
+    if not held:
+        return weights[-1]
     moment, width = reader.moment(days - 1), trainer.sizes.layers[-1]
     with torch.no_grad():
         item = trainer.item_vectors_at(towers, held[0].snapshot.known, days - 1)[:, :width].cpu()
@@ -249,7 +274,7 @@ def _tower_weight(
         return trainer.user_vectors_at(towers, users, days - 1)[:, :width].cpu() @ item.T
 
     weight, ndcg = choose_tower_weight(
-        blend,
+        trial,
         held[0],
         tower_scores,
         lambda users: trainer.events_before(users, moment, strong_only=True),
@@ -258,4 +283,4 @@ def _tower_weight(
         torch.Generator().manual_seed(config.seed),
     )
     progress.say(f"Blend: NDCG@10 of the last {days} days {ndcg:.4f} with the towers at {weight:g}.")
-    return weight, blend
+    return weight

@@ -17,9 +17,9 @@ from torch_geometric.metrics.link_pred import LinkPredMetricData
 
 from gfm_store.config import BlendConfig, Config
 from gfm_store.dynamic_layer.blend import ItemContext
-from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, column, microseconds
+from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity, column, microseconds
 from gfm_store.dynamic_layer.lexical import LexicalFactors
-from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, Targets, published_moments
 from gfm_store.warehouse.history import TrainingTables
@@ -69,7 +69,8 @@ class LastDays:
         self._popularity = Popularity.from_table(tables.item_day, ())
         self._moment = microseconds(tables.history.as_of) - days * DAY
         none = np.zeros((item_node.num_rows, 1), dtype=np.float32)
-        reader = self._reader(config.blend, [], none, none)
+        nothing_known = torch.zeros(item_node.num_rows, 0, dtype=torch.bool)
+        reader = self._reader(config.blend, [], none, none, nothing_known)
         snapshot = reader.snapshot(days - 1)
         self._known = snapshot.known
         self._targets = _drawn(reader.targets(snapshot, days), config)
@@ -87,43 +88,56 @@ class LastDays:
     @torch.no_grad()
     def ndcg(self, entrant: Entrant) -> np.ndarray:
         """(U,) NDCG@10 of each user's list."""
-        model, item_node = entrant.model, self._item_node
-        items = model.item_features(item_node, entrant.vectors, entrant.text)
+        model, blended = entrant.model, entrant.model.blended
+        if blended is None:
+            return self._rank(self._tower_scores(entrant))
+        blend = self._blend_scores(entrant, blended)
+        if model.towers is None:
+            return self._rank(blend)
+        towers = self._tower_scores(entrant)
+        return self._rank(lambda user: blend(user) + blended.tower_weight * towers(user))
+
+    def _tower_scores(self, entrant: Entrant) -> Scores:
+        """The towers' part: with popularity windows where no blend stands in for them."""
+        model, towers = entrant.model, entrant.model.towers
+        assert towers is not None
+        items = model.item_features(self._item_node, entrant.vectors, entrant.text)
         profile = model.profile_codes(self._tables.history.user_feature)
         popularity = replace(self._popularity, windows=entrant.windows)
-        histories = replace(
-            self._histories, history_days=min(model.history_days, self._histories.history_days)
-        )
-        width, node_vector = model.sizes.layers[-1], torch.from_numpy(entrant.vectors)
-        known, day = self._known, torch.tensor([self.days - 1])
+        node_vector, day = torch.from_numpy(entrant.vectors), torch.tensor([self.days - 1])
+        width = None if model.blended is None else model.tower_dim
         item = torch.cat(
             [
-                model.towers.item_vectors(items.rows(part), popularity.features(part, day)[0])
-                for part in known.split(8192)
+                towers.item_vectors(items.rows(part), popularity.features(part, day)[0])[:, :width]
+                for part in self._known.split(8192)
             ]
         )
-        blended = model.blended
-        context = None if blended is None else self._context(entrant)
-        if blended is not None and context is not None:
-            item = torch.cat(
-                [item[:, :width] * blended.tower_weight, blended.blend.item_vectors(context, known)], dim=1
-            )
 
-        def user_vectors(user: Tensor) -> Tensor:
-            moment = torch.full_like(user, self._moment)
-            history = histories.before(
-                user,
-                histories.num_before(user, moment),
-                moment,
-                model.history_events,
-                items.item_type,
-            )
-            towers = model.towers.user_vectors(history, node_vector, profile[user])
-            if blended is None or context is None:
-                return towers
-            return torch.cat([towers[:, :width], blended.blend.user_vectors(history, context)], dim=1)
+        def scores(user: Tensor) -> Tensor:
+            history = self._history(entrant, user, items.item_type)
+            return towers.user_vectors(history, node_vector, profile[user])[:, :width] @ item.T
 
-        return self._rank(lambda user: user_vectors(user) @ item.T)
+        return scores
+
+    def _blend_scores(self, entrant: Entrant, blended: FittedBlend) -> Scores:
+        context, item_type = self._context(entrant)
+        item = blended.blend.item_vectors(context, self._known)
+        limit = blended.max_categories
+        profile = entrant.model.profile_categories(self._tables.history.user_feature, limit)
+
+        def scores(user: Tensor) -> Tensor:
+            history = self._history(entrant, user, item_type)
+            return blended.blend.user_vectors(history, profile[user], context) @ item.T
+
+        return scores
+
+    def _history(self, entrant: Entrant, user: Tensor, item_type: Tensor) -> HistoryBatch:
+        """Of users (u,) as they stood before the last days, as an entrant reads it."""
+        model, moment = entrant.model, torch.full_like(user, self._moment)
+        days = min(model.history_days, self._histories.history_days)
+        histories = replace(self._histories, history_days=days)
+        n_before = histories.num_before(user, moment)
+        return histories.before(user, n_before, moment, model.history_events, item_type)
 
     def popularity_ndcg(self, window_days: int) -> np.ndarray:
         """(U,) NDCG@10 of the list that everybody gets: what was streamed most in the days before."""
@@ -157,19 +171,25 @@ class LastDays:
         strong = (self._histories.event_ts[event] < self._moment) & (self._histories.signal[event] == 0)
         return row[strong], self._histories.node[event[strong]].long()
 
-    def _context(self, entrant: Entrant) -> ItemContext:
-        """Items as they stood before the last days, in the shape that an entrant's blend reads."""
+    def _context(self, entrant: Entrant) -> tuple[ItemContext, Tensor]:
+        """Items as they stood before the last days, as an entrant's blend reads them; and (N,) their types."""
         settings, lexical = entrant.blend, self._lexical
         if lexical is None or lexical.projection.shape[1] != settings.lexical_factors:
             available = self._item_node["is_available"].to_pylist()
             read = [text for text, use in zip(self._texts, available, strict=True) if use]
             lexical = LexicalFactors.fit(read, settings.lexical_factors, self._config.seed)
         words = lexical.of(self._texts)
-        reader = self._reader(settings, entrant.model.item_types, words, entrant.vectors)
-        return reader.snapshot(self.days - 1).context
+        categories = entrant.model.categories(self._item_node, settings.max_categories)
+        reader = self._reader(settings, entrant.model.item_types, words, entrant.vectors, categories)
+        return reader.snapshot(self.days - 1).context, reader.item_type
 
     def _reader(
-        self, settings: BlendConfig, item_types: list[str], lexical: np.ndarray, vectors: np.ndarray
+        self,
+        settings: BlendConfig,
+        item_types: list[str],
+        lexical: np.ndarray,
+        vectors: np.ndarray,
+        categories: Tensor,
     ) -> SnapshotReader:
         item_node, pair = self._item_node, self._tables.training_pair
         codes = pc.index_in(item_node["item_type"], pa.array(item_types, pa.string()))
@@ -183,6 +203,8 @@ class LastDays:
             num_types=len(item_types),
             published=published_moments(item_node),
             lexical=torch.from_numpy(lexical),
+            categories=categories,
+            profile=torch.zeros(self._histories.num_users, 0, dtype=torch.bool),
             moments=Moments(torch.tensor([self.days - 1]), [torch.from_numpy(vectors)]),
             candidates=column(item_node, "is_available", torch.bool),
             as_of=microseconds(self._tables.history.as_of),
@@ -202,4 +224,5 @@ def _drawn(targets: Targets, config: Config) -> Targets:
         torch.searchsorted(rows, targets.row[mine]),
         targets.node[mine],
         targets.history.rows(rows),
+        targets.profile[rows],
     )

@@ -208,6 +208,22 @@ class Vocabulary:
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.long().cumsum(0)[:-1]])
         return self._code(pc.list_flatten(lists), name), offsets[: table.num_rows]
 
+    def multi_hot(self, table: pa.Table, limit: int) -> Tensor:
+        """(n, C) bool: which rows have each of the `limit` most frequent values of each feature."""
+        parts = [torch.zeros(table.num_rows, 0, dtype=torch.bool)]
+        for name, values in self.values.items():
+            found = torch.zeros(table.num_rows, min(len(values), limit), dtype=torch.bool)
+            if name in table.column_names and pa.types.is_list(table[name].type):
+                lists = table[name].combine_chunks()
+                row = torch.from_numpy(pc.list_parent_indices(lists).to_numpy().astype(np.int64))
+                codes = self._code(pc.list_flatten(lists), name)
+            else:
+                row, codes = torch.arange(table.num_rows), self.codes(table, name)
+            kept = (codes > 0) & (codes <= found.shape[1])
+            found[row[kept], codes[kept] - 1] = True
+            parts.append(found)
+        return torch.cat(parts, dim=1)
+
     def _code(self, values: pa.Array, name: str) -> Tensor:
         found = pc.index_in(values, pa.array(self.values[name], pa.string()))
         return torch.from_numpy(

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gfm_store.dynamic_layer.blend import Blend, ItemContext
+from gfm_store.dynamic_layer.blend import Blend, BlendSizes, ItemContext
 from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity, Vocabulary, microseconds
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import HistoryTables
@@ -36,28 +36,31 @@ class FittedBlend:
     as_of: int
     """Moment of `context`, microseconds."""
     tower_weight: float
+    max_categories: int
+    """Of each column of the profile."""
 
     @torch.no_grad()
-    def user_vectors(self, history: HistoryBatch, moment: datetime) -> Tensor:
-        """(B, blend.dim) from histories at a moment: items have grown older since `as_of`."""
+    def user_vectors(self, history: HistoryBatch, profile: Tensor, moment: datetime) -> Tensor:
+        """(B, blend.dim) from histories and profiles at a moment: items have grown older since `as_of`."""
         later = max(microseconds(moment) - self.as_of, 0) / DAY
         node, place = history.node.unique(return_inverse=True)
         context, history = self.context.rows(node), replace(history, node=place)  # a few of many items
         context.traits[:, :2] += later * (context.traits[:, :2] >= 0)
-        return self.blend.user_vectors(history, context) - self.blend.skipped(history, context)
+        vectors = self.blend.user_vectors(history, profile, context)
+        return vectors - self.blend.skipped(history, context)
 
     def save(self, path: Path) -> dict[str, object]:
         """Write all tensors to `path`; returns what else `load` must be given."""
-        context = {"features": self.context.features, "traits": self.context.traits}
+        context = {name: getattr(self.context, name) for name in ("features", "traits", "categories")}
         context |= {f"factors.{k}": table for k, table in enumerate(self.context.factors)}
         state = {f"blend.{name}": value for name, value in self.blend.state_dict().items()}
         state |= {f"context.{name}": value for name, value in context.items()}
         save_file({name: value.contiguous() for name, value in state.items()}, path)
         return {
-            "num_types": self.blend.num_types,
-            "momentum_dim": self.blend.momentum_dim,
+            "sizes": asdict(self.blend.sizes),
             "as_of": self.as_of,
             "tower_weight": self.tower_weight,
+            "max_categories": self.max_categories,
         }
 
     @classmethod
@@ -68,25 +71,25 @@ class FittedBlend:
             state[f"context.factors.{k}"]
             for k in range(sum(name.startswith("context.factors") for name in state))
         )
-        context = ItemContext(state["context.features"], state["context.traits"], factors)
-        blend = Blend(
-            context.features.shape[1],
-            settings["num_types"],
-            settings["momentum_dim"],
-            tuple(table.shape[1] for table in factors),
-        )
+        names = ("features", "traits", "categories")
+        context = ItemContext(factors=factors, **{name: state[f"context.{name}"] for name in names})
+        sizes = settings["sizes"]
+        blend = Blend(BlendSizes(**sizes | {"factor_dims": tuple(sizes["factor_dims"])}))
         blend.load_state_dict(
             {name.removeprefix("blend."): v for name, v in state.items() if name.startswith("blend.")}
         )
-        return cls(blend.eval(), context, settings["as_of"], settings["tower_weight"])
+        rest = (settings[name] for name in ("as_of", "tower_weight", "max_categories"))
+        return cls(blend.eval(), context, *rest)
 
 
 @dataclass(frozen=True)
 class DynamicModel:
-    """Towers, vocabularies and the few numbers that requests need."""
+    """Blend or towers or both, vocabularies and the few numbers that requests need."""
 
-    towers: TwoTower
+    towers: TwoTower | None
+    """None where the blend stands alone."""
     sizes: Sizes
+    """Of the towers."""
     item_types: list[str]
     """By type index."""
     item_vocabulary: Vocabulary
@@ -94,7 +97,7 @@ class DynamicModel:
     history_days: int
     history_events: int
     blended: FittedBlend | None = None
-    """None leaves the towers and their popularity windows alone; with it, it stands in for the windows."""
+    """None leaves the towers and their popularity windows alone; a blend stands in for the windows."""
     rotation: Tensor | None = None
     """(dim - 1, dim - 1), orthogonal: turns all vectors, but for the padding, towards those of an earlier version."""
 
@@ -102,7 +105,20 @@ class DynamicModel:
     def dim(self) -> int:
         """Length of vectors: tower, then popularity windows or blend, then padding; a multiple of 8."""
         beside = self.sizes.num_windows if self.blended is None else self.blended.blend.dim
-        return -(-(self.sizes.layers[-1] + beside + 1) // 8) * 8
+        return -(-(self.tower_dim + beside + 1) // 8) * 8
+
+    @property
+    def tower_dim(self) -> int:
+        """Dimensions that are the towers'."""
+        return 0 if self.towers is None else self.sizes.layers[-1]
+
+    def categories(self, item: pa.Table, limit: int) -> Tensor:
+        """(n, C) bool: languages and genres, at most `limit` of each."""
+        return self.item_vocabulary.multi_hot(item, limit)
+
+    def profile_categories(self, user_feature: pa.Table, limit: int) -> Tensor:
+        """(U, P) bool: what is known of users, at most `limit` values of a column."""
+        return self.user_vocabulary.multi_hot(user_feature, limit)
 
     def numbered(self, order: Tensor) -> Self:
         """The same for items numbered anew: item i is what was item `order[i]`."""
@@ -134,12 +150,13 @@ class DynamicModel:
         now = torch.tensor([-1])
         vectors = np.zeros((node.numel(), self.dim), dtype=np.float32)
         for begin in range(0, node.numel(), BLOCK):
-            part = node[begin : begin + BLOCK]
-            towers = self.towers.item_vectors(items.rows(part), popularity.features(part, now)[0])
+            part, blocks = node[begin : begin + BLOCK], []
+            if self.towers is not None:
+                tower = self.towers.item_vectors(items.rows(part), popularity.features(part, now)[0])
+                blocks.append(tower if self.blended is None else tower[:, : self.tower_dim])
             if self.blended is not None:
-                blend = self.blended.blend.item_vectors(self.blended.context, part)
-                towers = torch.cat([towers[:, : self.sizes.layers[-1]], blend], dim=1)
-            block = towers.numpy()
+                blocks.append(self.blended.blend.item_vectors(self.blended.context, part))
+            block = torch.cat(blocks, dim=1).numpy()
             vectors[begin : begin + BLOCK, : block.shape[1]] = block
         squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
         vectors[:, -1] = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
@@ -157,17 +174,23 @@ class DynamicModel:
             (b, dim) float32 vectors, and (b,) bool: which users have a history.
         """
         histories = Histories.from_tables(tables)
-        profile = self.profile_codes(tables.user_feature)
+        codes = None if self.towers is None else self.profile_codes(tables.user_feature)
+        limit = 0 if self.blended is None else self.blended.max_categories
+        profile = self.profile_categories(tables.user_feature, limit)
         node_type, node_vector = torch.from_numpy(item_type), torch.from_numpy(item_vector)
         for user in torch.arange(histories.num_users).split(BLOCK):
             history = histories.newest(user, as_of, self.history_events, node_type)
-            vectors = np.zeros((user.numel(), self.dim), dtype=np.float32)
-            with torch.no_grad():
-                towers = self.towers.user_vectors(history, node_vector, profile[user])
+            vectors, blocks = np.zeros((user.numel(), self.dim), dtype=np.float32), []
+            if self.towers is not None and codes is not None:
+                with torch.no_grad():
+                    tower = self.towers.user_vectors(history, node_vector, codes[user])
                 if self.blended is not None:
-                    tower = towers[:, : self.sizes.layers[-1]] * self.blended.tower_weight
-                    towers = torch.cat([tower, self.blended.user_vectors(history, as_of)], dim=1)
-            vectors[:, : towers.shape[1]] = towers.numpy()
+                    tower = tower[:, : self.tower_dim] * self.blended.tower_weight
+                blocks.append(tower)
+            if self.blended is not None:
+                blocks.append(self.blended.user_vectors(history, profile[user], as_of))
+            block = torch.cat(blocks, dim=1).numpy()
+            vectors[:, : block.shape[1]] = block
             yield self._turned(vectors), (history.slot >= 0).any(dim=1).numpy()
 
     def _turned(self, vectors: np.ndarray) -> np.ndarray:
@@ -177,9 +200,9 @@ class DynamicModel:
 
     def save(self, folder: Path) -> None:
         """Write weights (safetensors) and settings (JSON) to `folder`."""
-        save_file(
-            {name: value.contiguous() for name, value in self.towers.state_dict().items()}, folder / WEIGHTS
-        )
+        if self.towers is not None:
+            towers = {name: value.contiguous() for name, value in self.towers.state_dict().items()}
+            save_file(towers, folder / WEIGHTS)
         if self.rotation is not None:
             save_file({"rotation": self.rotation.contiguous()}, folder / ROTATION)
         settings = {
@@ -198,10 +221,12 @@ class DynamicModel:
         """Read back what `save` wrote."""
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         sizes = Sizes(**settings["sizes"] | {"layers": tuple(settings["sizes"]["layers"])})
-        towers = TwoTower(sizes)
-        towers.load_state_dict(load_file(folder / WEIGHTS))
+        towers = None
+        if (folder / WEIGHTS).exists():
+            towers = TwoTower(sizes).eval()
+            towers.load_state_dict(load_file(folder / WEIGHTS))
         return cls(
-            towers.eval(),
+            towers,
             sizes,
             settings["item_types"],
             Vocabulary(settings["item_vocabulary"]),

@@ -25,7 +25,7 @@ class Plan:
     days: list[int]
     """Of the snapshots, ascending: the newest first."""
     horizon_days: int
-    """A snapshot is asked for so many days."""
+    """A snapshot is asked for so many days, the newest ones for those that there are."""
     validation_days: int
     """The last days, which are held out first."""
 
@@ -33,8 +33,8 @@ class Plan:
 def plan_snapshots(tables: TrainingTables, num_items: int, config: Config) -> Plan:
     """At most `max_snapshots` moments, evenly over the training window.
 
-    They begin a horizon before `as_of`, and go no further back than half of what is known: a moment with less before
-    it than after it is of another kind, as counts and ages have hardly begun.
+    They begin the least horizon before `as_of`, and go no further back than half of what is known: a moment with less
+    before it than after it is of another kind, as counts and ages have hardly begun.
     """
     as_of = microseconds(tables.history.as_of)
     moment = column(tables.training_pair, "event_ts")
@@ -44,7 +44,8 @@ def plan_snapshots(tables: TrainingTables, num_items: int, config: Config) -> Pl
     first_stream = int(column(tables.item_day, "days_ago").max()) + 1
     span = max(min(int((as_of - int(moment[0])) // DAY), first_stream // 2), 1)
     horizon = min(config.blend.horizon_days, max(span // 4, 1))
-    days = np.linspace(horizon - 1, max(span, horizon) - 1, config.blend.max_snapshots).round().astype(int)
+    newest = min(config.blend.min_horizon_days, horizon)
+    days = np.linspace(newest - 1, max(span, horizon) - 1, config.blend.max_snapshots).round().astype(int)
     return Plan(tables.history.as_of, np.unique(days).tolist(), horizon, validation)
 
 

@@ -33,6 +33,8 @@ class Targets:
     """(n,) int64."""
     history: HistoryBatch
     """Of `user`, as it stood."""
+    profile: Tensor
+    """(U, P) bool."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,18 @@ def published_moments(item: pa.Table) -> Tensor:
 
 
 def newcomers(
-    published_age: Tensor, item_type: Tensor, num_types: int, factors: tuple[Tensor, ...]
+    published_age: Tensor,
+    item_type: Tensor,
+    num_types: int,
+    factors: tuple[Tensor, ...],
+    categories: Tensor,
 ) -> ItemContext:
-    """n items without any event, as a snapshot shows them; shapes as in `item_features`, factors (n, r_k)."""
+    """n items without any event, as a snapshot shows them; shapes as in `item_features` and `ItemContext`."""
     counts = torch.zeros(len(item_type), len(WINDOWS) + 1)
     never = torch.zeros(len(item_type))
     features = item_features(counts, never, never, published_age, item_type, num_types)
     traits = torch.stack([never, published_age, never, never], dim=1)
-    return ItemContext(features, traits, factors)
+    return ItemContext(features, traits, factors, categories)
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class SnapshotReader:
 
     Args:
         lexical: (N, r) float32.
+        categories: (N, C) bool; profile: (U, P) bool, of all users.
         published: (N,) float64: microseconds, NaN where unknown.
         candidates: (N,) bool: items that are available at `as_of`.
     """
@@ -108,6 +115,8 @@ class SnapshotReader:
     num_types: int
     published: Tensor
     lexical: Tensor
+    categories: Tensor
+    profile: Tensor
     moments: Moments
     candidates: Tensor
     as_of: int
@@ -140,12 +149,16 @@ class SnapshotReader:
         features = item_features(counts, since, last, published_age, self.item_type, self.num_types)
         traits = torch.stack([since.float(), published_age, early, counts[:, -1]], dim=1)
         factors = (self.lexical, self.moments.at(day))
-        return Snapshot(day, ItemContext(features, traits, factors), known.nonzero()[:, 0])
+        context = ItemContext(features, traits, factors, self.categories)
+        return Snapshot(day, context, known.nonzero()[:, 0])
 
-    def targets(self, snapshot: Snapshot, horizon_days: int) -> Targets:
-        """The first known items that users newly streamed within the horizon after a snapshot."""
+    def targets(self, snapshot: Snapshot, horizon_days: int, until: int = -1) -> Targets:
+        """The first known items that users newly streamed within the horizon after a snapshot.
+
+        A horizon ends before day `until` began, where it would go further.
+        """
         moment = self.moment(snapshot.day)
-        border = torch.tensor([moment, min(moment + horizon_days * DAY, self.as_of)])
+        border = torch.tensor([moment, min(moment + horizon_days * DAY, self.moment(until))])
         begin, end = torch.searchsorted(self.pair_moment, border).tolist()
         known = torch.zeros(self.candidates.numel(), dtype=torch.bool)
         known[snapshot.known] = True
@@ -155,7 +168,8 @@ class SnapshotReader:
         distinct, row, count = user[order].unique_consecutive(return_inverse=True, return_counts=True)
         place = torch.arange(row.numel()) - (count.cumsum(0) - count)[row]
         first = place < self.config.targets_per_user
-        return Targets(distinct, row[first], node[order][first], self.history(distinct, snapshot.day))
+        history = self.history(distinct, snapshot.day)
+        return Targets(distinct, row[first], node[order][first], history, self.profile[distinct])
 
     def history(self, user: Tensor, day: int) -> HistoryBatch:
         """Histories as they stood."""

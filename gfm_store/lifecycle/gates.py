@@ -1,10 +1,10 @@
 """Whether a new version may be published: how its recipe ranks the last days, beside the served one and popularity.
 
-Both recipes are asked after fits that have not seen those days. The new one's is at hand: towers and blend are chosen
-on them. The served one's was kept beside its weights when that version was built; it ends where its own last days
-began, which is earlier by the time between the two versions. So nothing is fitted twice. In the new recipe's favour:
-it knows that much more, and its number of epochs and the weight of its towers were chosen on the days that are asked.
-The gate is there for what is worse beyond doubt, not to find the better of two good ones.
+Both recipes are asked after fits that have not seen those days. The new one's was fitted beside the whole one; the
+served one's was kept beside its weights when that version was built, and ends where its own last days began, which is
+earlier by the time between the two versions. In the new recipe's favour: it knows that much more, and where the papers'
+towers join, their epochs and weight were chosen on the days that are asked. The gate is there for what is worse beyond
+doubt, not to find the better of two good ones.
 
 HGNN vectors are those of the moment before the last days; the weights that make them may have seen these, which
 flatters whichever static version is the newer.

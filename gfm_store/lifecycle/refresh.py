@@ -219,7 +219,7 @@ def _refresh_dynamic(
     watch.lap("read")
     fit = fit_dynamic(item_node, static.item_types, frozen.vectors_at, text, item_text, tables, config)
     vectors = fit.hgnn_vectors
-    watch.lap("two-tower")
+    watch.lap("fit")
     version, aligned = inputs, None
     if served is not None and (turn := _towards_served(root, item_node, fit)) is not None:
         rotation, aligned = turn
@@ -269,8 +269,7 @@ def _refresh_dynamic(
         index=index,
         held_out=held_out,
         refused=refusal(held_out, config.gates),
-        validation_ndcg=max((epoch.validation_ndcg for epoch in fit.epochs), default=0.0),
-        epochs=len(fit.epochs),
+        validation_ndcg=None if held_out is None else held_out.ndcg.value,
         seconds=watch.seconds,
     )
 

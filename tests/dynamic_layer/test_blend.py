@@ -10,7 +10,7 @@ from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 from gfm_store.config import BlendConfig, Config, TwoTowerConfig
 from gfm_store.dynamic_layer import fitting
-from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, ItemContext
+from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, BlendSizes, ItemContext
 from gfm_store.dynamic_layer.blend_training import Example, choose_tower_weight, smallest_of_the_best
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.history import HistoryBatch
@@ -103,9 +103,12 @@ def test_vectors_from_interactions_alone_tell_tastes_apart(tastes):
     np.testing.assert_allclose(norms, norms[0], rtol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_vectors_and_a_saved_model_too(tastes, tmp_path):
+@pytest.mark.parametrize("weights", [(), (0.0, 0.5)], ids=["blend alone", "with towers"])
+def test_the_same_seed_gives_the_same_vectors_and_a_saved_model_too(tastes, tmp_path, weights):
     vectors_at = coordinates_at(events_of_tastes())
-    first, again = (fit(*tastes, vectors_at=vectors_at, steps=20) for _ in range(2))
+    first, again = (fit(*tastes, vectors_at=vectors_at, steps=20, tower_weights=weights) for _ in range(2))
+    assert (first.model.towers is None) == (not weights)
+    assert len(first.losses) == 20
     vectors = vectors_at(AS_OF)
     np.testing.assert_array_equal(first.hgnn_vectors, vectors)
     np.testing.assert_array_equal(first.item_vectors, again.item_vectors)
@@ -124,14 +127,14 @@ def test_the_same_seed_gives_the_same_vectors_and_a_saved_model_too(tastes, tmp_
 
 
 def test_a_snapshot_is_what_the_same_world_cut_there_would_be(tastes, monkeypatch, tmp_path):
-    """All that a snapshot holds of the moment eleven days ago, against a world without any later event."""
+    """All that a snapshot holds of the moment thirteen days ago, against a world without any later event."""
     _, reader = fit(*tastes, monkeypatch, coordinates_at(events_of_tastes()), steps=1)
-    before = [event for event in events_of_tastes() if event[3] < ago(11)]
+    before = [event for event in events_of_tastes() if event[3] < ago(13)]
     assert len(before) < 600
     cut = make_warehouse(tmp_path, catalogue(*ITEMS, published_at=ago(300)), before)
     _, other = fit(*read(cut), monkeypatch, coordinates_at(before), steps=1)
-    assert 10 in reader.moments.days.tolist() and 10 in other.moments.days.tolist()
-    mine, theirs = reader.snapshot(10), other.snapshot(10)
+    assert 12 in reader.moments.days.tolist() and 12 in other.moments.days.tolist()
+    mine, theirs = reader.snapshot(12), other.snapshot(12)
     torch.testing.assert_close(mine.context.features, theirs.context.features)
     torch.testing.assert_close(mine.context.traits, theirs.context.traits)
     assert mine.known.tolist() == theirs.known.tolist()
@@ -141,7 +144,7 @@ def test_a_snapshot_is_what_the_same_world_cut_there_would_be(tastes, monkeypatc
     users = torch.arange(60)
     for name in ("node", "slot", "age"):
         torch.testing.assert_close(
-            getattr(reader.history(users, 10), name), getattr(other.history(users, 10), name)
+            getattr(reader.history(users, 12), name), getattr(other.history(users, 12), name)
         )
 
 
@@ -157,15 +160,15 @@ def test_each_snapshot_reads_the_vectors_of_its_own_moment(tastes, monkeypatch):
         fitting, "fit_blend", lambda examples, *rest: learned.append(examples) or whole(examples, *rest)
     )
     fitted = fit(*tastes, vectors_at=vectors_at, steps=1)
-    assert asked == [0, 7, 11, 16, 20, 25, 29]  # snapshots begin a horizon ago; seven days are held out
+    assert asked == [0, 3, 7, 8, 13, 19, 24, 29]  # snapshots begin three days ago; seven days are held out
     trial, final = ([example.snapshot for example in examples] for examples in learned)
-    assert [snapshot.day for snapshot in final] == [6, 10, 15, 19, 24, 28]
+    assert [snapshot.day for snapshot in final] == [2, 7, 12, 18, 23, 28]
     assert [snapshot.day for snapshot in trial] == [
-        15,
-        19,
-        24,
+        12,
+        18,
+        23,
         28,
-    ]  # whose horizons end before the held-out days
+    ]  # three days before those held out, or more
     for snapshot in (*trial, *final):
         read = {float(value) for value in snapshot.context.factors[1].unique()}
         assert read == {snapshot.day + 1}
@@ -204,6 +207,57 @@ def test_targets_are_the_first_new_items_of_the_horizon(tastes, monkeypatch):
     for row, node in zip(targets.row.tolist(), targets.node.tolist(), strict=True):
         found.setdefault(int(targets.user[row]), []).append(node)
     assert found == {user: items[:2] for user, items in seen.items()}
+
+
+def test_the_trial_is_asked_for_nothing_of_the_held_out_days(tastes, monkeypatch):
+    learned, whole = [], fitting.fit_blend
+    monkeypatch.setattr(
+        fitting, "fit_blend", lambda examples, *rest: learned.append(examples) or whole(examples, *rest)
+    )
+    fitted = fit(*tastes, steps=1)
+    assert fitted.held_out_days == 7
+    trial, _ = learned
+    days = [example.snapshot.day for example in trial]
+    asked = [len(example.targets.node) for example in trial]
+    first = {}
+    for user, _, _, moment in sorted(events_of_tastes(), key=lambda event: event[3]):
+        for day in days:
+            if ago(day + 1) <= moment < min(ago(7), ago(day + 1 - 7)):
+                first.setdefault((day, user), []).append(moment)
+    assert asked == [
+        sum(min(len(moments), 5) for (of, _), moments in first.items() if of == day) for day in days
+    ]
+
+
+def test_languages_genres_and_the_profile_meet_in_the_score(tmp_path):
+    """Nobody streams twice, so that what a user is and what an item is are all there is to learn from."""
+    languages = ["sv", "pt"]
+    items = [
+        item
+        for i, one in enumerate(ITEMS)
+        for item in catalogue(one, published_at=ago(300), language=languages[i % 2])
+    ]
+    rng = np.random.default_rng(4)
+    events = [
+        stream(f"u{user:03}", ITEMS[int(rng.integers(12)) * 2 + user % 2], float(day))
+        for user, day in enumerate(rng.uniform(0.1, 59, 600))
+    ]
+    users = [{"user_id": f"u{user:03}", "country": ["SE", "BR"][user % 2]} for user in range(600)]
+    item_node, tables = read(make_warehouse(tmp_path, items, events, users))
+    fitted = fit(item_node, tables)
+    model, moment = fitted.model, AS_OF + timedelta(days=1)
+    feature = pa.table({"country": ["SE", "BR", None]})
+    nobody = HistoryBatch(*(torch.full((3, 1), value) for value in (0, -1, 0.0)))
+    profile = model.profile_categories(feature, 32)
+    assert profile.sum(1).tolist() == [1, 1, 0]
+    vectors = model.blended.user_vectors(nobody, profile, moment)
+    scores = vectors @ torch.from_numpy(fitted.item_vectors[:, : vectors.shape[1]]).T
+    language = np.array(item_node["language"].to_pylist())
+    swedish, brazilian, stranger = (
+        float(row[language == "sv"].mean() - row[language == "pt"].mean()) for row in scores
+    )
+    assert swedish > 1.0 > 0.5 > abs(stranger)
+    assert brazilian < -1.0
 
 
 def test_the_smallest_weight_wins_unless_a_larger_one_is_better_beyond_chance():
@@ -252,14 +306,17 @@ def skipped(blend, table, *events):
     """What skips take, of one history of (node, signal), newest first; every factor is `table`."""
     node, signal = (torch.tensor([[event[i] for event in events]]) for i in (0, 1))
     history = HistoryBatch(node, signal, torch.ones(1, len(events)))
-    context = ItemContext(torch.zeros(len(table), 3), torch.zeros(len(table), NUM_TRAITS), (table, table))
+    items = len(table)
+    context = ItemContext(
+        torch.zeros(items, 3), torch.zeros(items, NUM_TRAITS), (table, table), torch.zeros(items, 2).bool()
+    )
     with torch.no_grad():
         return blend.skipped(history, context)[0]
 
 
 def test_a_skip_takes_its_item_s_factors_unless_it_was_streamed_since():
     torch.manual_seed(0)
-    blend = Blend(num_features=3, num_types=1, momentum_dim=2, factor_dims=(4, 4)).eval()
+    blend = Blend(BlendSizes(3, 1, 2, (4, 4), num_categories=2, num_profile=0, category_dim=5)).eval()
     table = torch.eye(4)
     assert skipped(blend, table, (1, 0), (2, 1)).abs().sum() == 0
     assert skipped(blend, table, (2, 0), (2, 2)).abs().sum() == 0
@@ -279,6 +336,8 @@ def test_users_are_as_they_were_when_only_their_own_items_are_looked_at(tastes):
     history = HistoryBatch(node, slot, age)
     context = blended.context.rows(torch.arange(len(ITEMS)))
     context.traits[:, :2] += 3 * (context.traits[:, :2] >= 0)
+    profile = torch.zeros(2, 0, dtype=torch.bool)
     with torch.no_grad():
-        expected = blended.blend.user_vectors(history, context) - blended.blend.skipped(history, context)
-    assert torch.allclose(blended.user_vectors(history, later), expected, atol=1e-6)
+        expected = blended.blend.user_vectors(history, profile, context)
+        expected -= blended.blend.skipped(history, context)
+    assert torch.allclose(blended.user_vectors(history, profile, later), expected, atol=1e-6)

@@ -218,6 +218,23 @@ def test_bags_agree_with_plain_python(lists, size):
     assert found == [[code.get(value, 0) for value in one or []] for one in lists]
 
 
+def test_a_row_has_each_of_its_frequent_values():
+    vocabulary = Vocabulary.from_table(TABLE, ["language", "genres"], 9)
+    assert vocabulary.multi_hot(TABLE, 2).int().tolist() == [
+        # en, sv; b, a
+        [0, 1, 1, 1],
+        [1, 0, 0, 0],
+        [0, 0, 0, 0],
+        [1, 0, 1, 0],
+        [0, 0, 1, 0],
+        [0, 1, 0, 0],
+        [1, 0, 0, 1],
+    ]
+    assert vocabulary.multi_hot(TABLE.select(["genres"]), 1).int().sum(0).tolist() == [0, 3]
+    assert vocabulary.multi_hot(TABLE.slice(0, 0), 9).shape == (0, 7)
+    assert Vocabulary({}).multi_hot(TABLE, 9).shape == (7, 0)
+
+
 @pytest.mark.parametrize("rows", [0, 3])
 def test_a_table_in_pieces_has_the_same_codes(rows):
     pieces = pa.concat_tables([TABLE.slice(0, rows), TABLE.slice(rows)])

@@ -18,9 +18,11 @@ from gfm_store.warehouse.graph import read_item_nodes
 from gfm_store.warehouse.history import read_training
 
 
-def plan_of(root, events, horizon_days=7, max_snapshots=5, train_days=60):
+def plan_of(root, events, horizon_days=7, max_snapshots=5, train_days=60, min_horizon_days=3):
     two_tower = TwoTowerConfig(train_days=train_days, min_pairs=1, min_validation_pairs=1, validation_days=3)
-    blend = BlendConfig(horizon_days=horizon_days, max_snapshots=max_snapshots)
+    blend = BlendConfig(
+        horizon_days=horizon_days, max_snapshots=max_snapshots, min_horizon_days=min_horizon_days
+    )
     config = Config(two_tower=two_tower, blend=blend)
     make_warehouse(root, catalogue("p1", "p2", "p3", published_at=ago(900)), events)
     with open_warehouse(root) as warehouse:
@@ -31,11 +33,13 @@ def plan_of(root, events, horizon_days=7, max_snapshots=5, train_days=60):
 @pytest.mark.parametrize(
     ("first_day", "settings", "expected"),
     [
-        # (days, horizon): evenly from a horizon before the end, to the window's or to half of what is known
-        (200, {}, ([6, 19, 32, 46, 59], 7)),
-        (60.5, {}, ([6, 12, 18, 23, 29], 7)),  # sixty-one days are known, half of it is thirty
-        (200, {"max_snapshots": 1}, ([6], 7)),
-        (200, {"horizon_days": 30}, ([14, 25, 36, 48, 59], 15)),  # at most a quarter of the window
+        # (days, horizon): evenly from three days before the end, to the window's or to half of what is known
+        (200, {}, ([2, 16, 30, 45, 59], 7)),
+        (60.5, {}, ([2, 9, 16, 22, 29], 7)),  # sixty-one days are known, half of it is thirty
+        (200, {"max_snapshots": 1}, ([2], 7)),
+        (200, {"min_horizon_days": 5}, ([4, 18, 32, 45, 59], 7)),
+        (200, {"min_horizon_days": 30}, ([6, 19, 32, 46, 59], 7)),  # at most the horizon itself
+        (200, {"horizon_days": 30}, ([2, 16, 30, 45, 59], 15)),  # at most a quarter of the window
         (9, {}, ([0, 1, 2, 3], 1)),  # no moment twice
         (1.5, {}, ([0], 1)),
     ],

@@ -44,7 +44,9 @@ from gfm_store.lifecycle import refresh
 from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 
-TINY = Config.model_validate(QUICK | {"threads": 1, "device": "cpu"})
+TOWERS = {"blend": QUICK["blend"] | {"tower_weights": (0.0, 1.0)}}
+TINY = Config.model_validate(QUICK | TOWERS | {"threads": 1, "device": "cpu"})
+"""The papers' towers, too, so that what is asked of the model is asked of all its parts."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,9 @@ def assert_same_model(before, after):
     np.testing.assert_array_equal(after.static.vectors[:count], before.static.vectors[:count])
     assert after.static.curve == before.static.curve
     assert after.space.curves == before.space.curves
-    weights, again = (one.space.model.towers.state_dict() for one in (before, after))
+    towers = [one.space.model.towers for one in (before, after)]
+    assert all(one is not None for one in towers)
+    weights, again = (one.state_dict() for one in towers)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     blends = [one.space.model.blended for one in (before, after)]
     weights, again = (one.blend.state_dict() for one in blends)
@@ -169,9 +173,9 @@ def test_shapes_and_what_belongs_to_whom(made):
     )
     users = np.array([5, 0, 7])
     np.testing.assert_array_equal(space.scorer()(users), space.users[users] @ space.items.T)
-    assert list(space.curves) == ["HGNN", "two-tower"]
+    assert list(space.curves) == ["HGNN", "blend", "towers"]
     assert space.curves["HGNN"] == fitted.static.curve
-    assert [set(epoch) for epoch in space.curves["two-tower"]] == [{"loss", "validation"}] * 3
+    assert [set(epoch) for epoch in space.curves["towers"]] == [{"loss", "validation"}] * 3
     types = np.array(space.model.item_types)[space.item_type]
     assert types.tolist() == split.item["item_type"].to_pylist()
 
@@ -289,7 +293,7 @@ def test_without_hgnn_the_vectors_are_the_text(made):
     fitted = fit(root, as_of, Change(hgnn=False))
     np.testing.assert_array_equal(fitted.static.vectors, fitted.split.text_vector)
     assert fitted.static.curve == []
-    assert list(fitted.space.curves) == ["two-tower"]
+    assert list(fitted.space.curves) == ["blend", "towers"]
     assert fitted.space.model.sizes.dim == 8
 
 

@@ -56,7 +56,6 @@ def record(version):
         n_pairs=0,
         held_out=None,
         validation_ndcg=0,
-        epochs=0,
         seconds={},
     )
 
