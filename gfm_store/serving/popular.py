@@ -1,57 +1,54 @@
-"""What users without a history are shown: what is streamed where they are, in the languages that are heard there, and
-what is new.
+"""What users without a history are shown: what the model expects of anybody, and what is streamed where they are.
 
-    score(item, country) = share(item, country) * (1 + 0.5 ** (age in days / 7))
-    share(item, country) = (streams in the country + PRIOR_STREAMS * prior) / (all of its streams + PRIOR_STREAMS)
-    prior(item, country) ~ streams anywhere * how much more the item's language is heard in the country than anywhere
+    score(item, country) = (streams in the country + PRIOR_STREAMS * prior) / (all of its streams + PRIOR_STREAMS)
+    prior(item, country) ~ p(item) * how much more the item's language is heard in the country than anywhere
 
-On the made world, first streams of new users are found more than twice as well as by streams anywhere (NDCG@10 .12, .08
-and .10 at three moments, against .05, .04 and .05); a prior of 300 to 3,000 streams makes no difference.
+`p` is the softmax of the model's scores for an empty history: how much an item is streamed of late, how new it is and
+whether it is rising, weighed as they foretold new streams in the past.
 """
-
-from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.special import softmax
 
 from gfm_store.serving.published import PublishedVersion
 
-PRIOR_STREAMS = 1000
-FRESH_DAYS = 7
-"""Half-life of what an item's age adds; an item of unknown age gets nothing."""
+PRIOR_STREAMS = 100
 
 
 class Popularity:
-    """Scores of the items of a version at a moment, by country."""
+    """Scores of the n items of a version at a moment, by country.
 
-    def __init__(self, bound: PublishedVersion, recent: pa.Table, moment: datetime) -> None:
+    Args:
+        recent: `recent_stream` of the moment.
+        nobody: (dim,) float32, user vector of an empty history.
+    """
+
+    def __init__(self, bound: PublishedVersion, recent: pa.Table, nobody: np.ndarray) -> None:
         row = bound.row_of_node[recent["node"].to_numpy()]
         self._row = row[row >= 0]
         self._streams = recent["n_streams"].to_numpy()[row >= 0].astype(np.float64)
         country = recent["country"].combine_chunks().filter(pa.array(row >= 0)).dictionary_encode()
         self._countries: list[str] = country.dictionary.to_pylist()
         self._country = pc.fill_null(country.indices, -1).to_numpy(zero_copy_only=False)
-        attribute = bound.attribute
-        language = attribute["language"]
+        language = bound.attribute["language"]
         self._num_languages = len(language.dictionary) + 1
         self._language = pc.fill_null(language.indices, self._num_languages - 1).to_numpy(
             zero_copy_only=False
         )
         self._anywhere = self._count(np.ones(len(self._row), dtype=bool))
-        self._fresh = _freshness(attribute["published_at"], moment)
+        self._expected = softmax(bound.retrieval_vector @ nobody)
 
     def scores(self, country: str | None) -> np.ndarray:
-        """(n,) float32; for an unknown country, streams anywhere."""
-        share = self._anywhere
+        """(n,) float32; for an unknown country, what is expected anywhere."""
+        share = self._expected
         if country in self._countries:
             here = self._count(self._country == self._countries.index(country))
-            prior = self._anywhere * self._language_lift(here)[self._language]
-            prior /= max(prior.sum(), 1.0)
+            prior = self._expected * self._language_lift(here)[self._language]
+            prior /= max(prior.sum(), 1e-12)
             share = (here + PRIOR_STREAMS * prior) / (here.sum() + PRIOR_STREAMS)
-        scores: np.ndarray = (share / max(share.max(initial=0.0), 1e-12) * (1 + self._fresh)).astype(
-            np.float32
-        )
+        scores: np.ndarray = share.astype(np.float32)
         return scores
 
     def _count(self, which: np.ndarray) -> np.ndarray:
@@ -63,10 +60,3 @@ class Popularity:
         anywhere = np.bincount(self._language, self._anywhere, minlength=self._num_languages)
         lift: np.ndarray = there / np.maximum(anywhere / max(self._anywhere.sum(), 1.0), 1e-12)
         return lift
-
-
-def _freshness(published_at: pa.Array, moment: datetime) -> np.ndarray:
-    age = pc.subtract(pa.scalar(moment, pa.timestamp("us")), published_at).cast(pa.int64())
-    days = pc.fill_null(age, 2**62).to_numpy(zero_copy_only=False) / 86_400e6
-    fresh: np.ndarray = 0.5 ** (np.maximum(days, 0.0) / FRESH_DAYS)
-    return fresh

@@ -105,7 +105,8 @@ class Session:
     def popularity(self) -> Popularity:
         """What users without a history are shown."""
         recent = read_recent_streams(self.warehouse, self.now, self._config.serving.popular_days)
-        return Popularity(self.bound, recent, self.now)
+        nobody = self.somebody(np.zeros(0, dtype=np.int64), [], pa.array([], pa.timestamp("us")), self.now)
+        return Popularity(self.bound, recent, nobody.vector[0])
 
     @property
     def has_markets(self) -> bool:

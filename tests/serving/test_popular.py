@@ -46,7 +46,7 @@ def test_what_was_streamed_after_the_refresh_counts(root, tmp_path):
     with gfm_store.open(root) as store:
         before = store.recommend("new-SE", 10)["item_id"].to_pylist()
         vector = store.version
-    add_events(root, [(f"SE{i}", "s2", "stream", AS_OF + timedelta(hours=i)) for i in range(40)])
+    add_events(root, [(f"SE{i % 40}", "s2", "stream", AS_OF + timedelta(minutes=i)) for i in range(400)])
     with gfm_store.open(root) as store:
         assert store.version == vector
         assert store.recommend("new-SE", 10)["item_id"].to_pylist().index("s2") < before.index("s2")
