@@ -175,7 +175,7 @@ class BlendConfig(_Settings):
     """Most frequent values that are categories, of each column."""
     tower_weights: tuple[float, ...] = ()
     """Of (0.0, 0.25, 0.5, 1.0), the papers' towers join with the weight that ranks the last days best; (1.0,) chooses
-    nothing. () trains none: they cost more than all else, for a percent on the made world."""
+    nothing. () trains none: they cost more than all else and add little to it."""
     steps: int = Field(400, ge=1)
     """Of the optimizer, one snapshot a step."""
     batch_size: int = Field(512, ge=2)

@@ -28,9 +28,9 @@ hidden_dim = 32
 fanout = [5]
 epochs = 2
 steps_per_epoch = 20
-[two_tower]
-layers = [64, 32]
-max_epochs = 2
+[blend]
+steps = 100
+max_snapshots = 6
 """
 
 

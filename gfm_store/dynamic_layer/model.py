@@ -19,8 +19,8 @@ from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popula
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import HistoryTables
 
-WEIGHTS = "two_tower.safetensors"
-SETTINGS = "two_tower.json"
+TOWER_WEIGHTS = "towers.safetensors"
+SETTINGS = "model.json"
 ROTATION = "rotation.safetensors"
 BLEND_WEIGHTS = "blend.safetensors"
 BLOCK = 8192
@@ -202,10 +202,11 @@ class DynamicModel:
         """Write weights (safetensors) and settings (JSON) to `folder`."""
         if self.towers is not None:
             towers = {name: value.contiguous() for name, value in self.towers.state_dict().items()}
-            save_file(towers, folder / WEIGHTS)
+            save_file(towers, folder / TOWER_WEIGHTS)
         if self.rotation is not None:
             save_file({"rotation": self.rotation.contiguous()}, folder / ROTATION)
         settings = {
+            "has_towers": self.towers is not None,
             "sizes": asdict(self.sizes),
             "item_types": self.item_types,
             "item_vocabulary": dict(self.item_vocabulary.values),
@@ -222,9 +223,9 @@ class DynamicModel:
         settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
         sizes = Sizes(**settings["sizes"] | {"layers": tuple(settings["sizes"]["layers"])})
         towers = None
-        if (folder / WEIGHTS).exists():
+        if settings["has_towers"]:
             towers = TwoTower(sizes).eval()
-            towers.load_state_dict(load_file(folder / WEIGHTS))
+            towers.load_state_dict(load_file(folder / TOWER_WEIGHTS))
         return cls(
             towers,
             sizes,

@@ -96,10 +96,10 @@ def check_written(folder: Path, record: DynamicRecord) -> None:
         GateError: it is not so.
     """
     counts = {name: open_table(folder, name).count_rows() for name in TABLES}
-    wanted = {"retrieval": record.n_items, "user_vector": record.n_users}
+    wanted = {"retrieval": record.n_items, "item_search": record.n_items, "user_vector": record.n_users}
     for name, count in wanted.items():
         _require(counts[name] == count, f"{name} holds {counts[name]:,} rows, not {count:,}")
-    for name in ("retrieval", "user_vector", "item_embedding"):
+    for name in ("retrieval", "user_vector", "item_embedding", "item_search"):
         versions = (
             open_table(folder, name).to_table(columns=["embedding_version"])["embedding_version"].unique()
         )

@@ -215,8 +215,8 @@ def test_a_saved_model_gives_the_same_vectors_to_the_bit(tmp_path):
         90,
         5,
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["two_tower.json", "two_tower.safetensors"]
-    assert json.loads((tmp_path / "two_tower.json").read_text())["user_vocabulary"]["country"] == ["SE"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "towers.safetensors"]
+    assert json.loads((tmp_path / "model.json").read_text())["user_vocabulary"]["country"] == ["SE"]
 
 
 def test_a_type_that_training_did_not_know_is_served():

@@ -16,7 +16,7 @@ from jobs import evaluate
 
 ROOT = Path(__file__).parents[2]
 QUICK = """
-threads = 2
+threads = 1
 [text]
 max_tokens = 16
 [hgnn]
@@ -29,6 +29,9 @@ layers = [32, 16]
 max_epochs = 1
 min_pairs = 50
 min_validation_pairs = 10
+[blend]
+steps = 20
+max_snapshots = 3
 """
 
 

@@ -186,9 +186,7 @@ def test_a_refused_version_exits_with_3(world, capsys, monkeypatch):
         warehouse.execute(execute)
     before = (world / "vectors").readlink()
     quick = world / "gfm.toml"
-    quick.write_text(
-        "[text]\nmax_tokens = 32\n[two_tower]\nlayers = [16]\nmax_epochs = 1\n", encoding="utf-8"
-    )
+    quick.write_text("[text]\nmax_tokens = 32\n[blend]\nsteps = 20\nmax_snapshots = 3\n", encoding="utf-8")
     assert run("refresh_dynamic", "--warehouse", world, "--config", quick) == 3
     assert capsys.readouterr().err == "error: Not published: for the test. What is served is unchanged.\n"
     assert (world / "vectors").readlink() == before
@@ -199,7 +197,7 @@ def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
     settings.write_text(
         "threads = 2\nseed = 3\n[text]\nmax_tokens = 32\n"
         "[hgnn]\nhidden_dim = 16\nfanout = [3]\nepochs = 1\nsteps_per_epoch = 5\n"
-        "[two_tower]\nlayers = [16]\nmax_epochs = 1\n",
+        "[blend]\nsteps = 20\nmax_snapshots = 3\n",
         encoding="utf-8",
     )
     assert run("refresh_static", "--warehouse", world, "--config", settings) == 0

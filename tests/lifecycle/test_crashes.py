@@ -197,8 +197,7 @@ def test_a_read_only_folder_is_one_clear_error_and_serves(world):
 @pytest.mark.parametrize(
     "name",
     [
-        "two_tower.safetensors",
-        "two_tower.json",
+        "model.json",
         "record.json",
         "blend.safetensors",
         "retrieval.lance/data",

@@ -133,7 +133,7 @@ def test_an_earlier_moment_is_not_compared(world, quick):
 
 def test_a_damaged_model_of_the_served_version_does_not_block(world, quick):
     served = plain_versions(world).pop()
-    (dynamic_folder(world, served) / gates.EARLY / "two_tower.safetensors").write_bytes(b"torn")
+    (dynamic_folder(world, served) / gates.EARLY / "blend.safetensors").write_bytes(b"torn")
     record = refresh_dynamic(world, changed(quick, seed=5))
     assert "its model cannot be asked" in record.held_out.note
     assert plain_versions(world) == {record.version}
