@@ -31,7 +31,7 @@ class Example:
 def read_examples(reader: SnapshotReader, days: Sequence[int], horizon_days: int) -> list[Example]:
     """The snapshots of `days` that have targets."""
     snapshots = []
-    with progress.task("Blend, snapshots", len(days), "snapshots") as task:
+    with progress.task("Two-tower, snapshots", len(days), "snapshots") as task:
         for day in days:
             snapshots.append(reader.snapshot(day))
             task.advance()
@@ -52,7 +52,7 @@ def ask(
 
 
 def fit_blend(
-    examples: list[Example], num_types: int, config: BlendConfig, seed: int
+    examples: list[Example], num_types: int, config: BlendConfig, seed: int, label: str = "Two-tower"
 ) -> tuple[Blend, list[float]]:
     """Softmax of each target among the candidates of its step, one snapshot a step; returns the losses, too.
 
@@ -81,7 +81,7 @@ def fit_blend(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.steps)
     sizes = torch.tensor([float(len(example.targets.node)) for example in examples])
     losses = []
-    with progress.task("Blend", config.steps, "steps") as task:
+    with progress.task(label, config.steps, "steps") as task:
         for _ in range(config.steps):
             example = examples[int(torch.multinomial(sizes, 1, generator=generator))]
             loss = _loss(blend, example, config, generator)

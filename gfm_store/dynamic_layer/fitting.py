@@ -253,7 +253,10 @@ def _trial_blend(
     newest = cut + min(config.blend.min_horizon_days, plan.horizon_days)
     snapshots = [example.snapshot for example in examples if example.snapshot.day >= newest]
     before = ask(reader, snapshots, plan.horizon_days, until=cut)
-    return fit_blend(before, num_types, config.blend, config.seed)[0] if before else None
+    if not before:
+        return None
+    label = "Two-tower without the last days"
+    return fit_blend(before, num_types, config.blend, config.seed, label)[0]
 
 
 def _tower_weight(

@@ -98,7 +98,7 @@ class TwoTowerTrainer:
         """Train on all but the last days until these are ranked no better, then once more on all days."""
         run = _Run(self.sizes, self.config, self.seed, self.device)
         if not len(self._pairs):
-            progress.say("Two-tower: there are no streams to learn from; its vectors are those of chance.")
+            progress.say("Towers: there are no streams to learn from; its vectors are those of chance.")
             return run.average.eval()
         validation_days = validation_days_of(self._pairs.moment, self._as_of, self.config)
         held = self._pairs.moment >= self._as_of - validation_days * DAY
@@ -109,7 +109,7 @@ class TwoTowerTrainer:
             self._search(run, early, late, validation_days)
             self.early = copy.deepcopy(run.average).eval()
         steps = self._num_steps(self._pairs)
-        with progress.task("Two-tower, all days", epochs * steps, "steps") as task:
+        with progress.task("Towers, all days", epochs * steps, "steps") as task:
             for _ in range(epochs):
                 self._epoch(run, self._pairs, task)
         return run.average.eval()
@@ -118,7 +118,7 @@ class TwoTowerTrainer:
         """Train on the early pairs; leaves `run` as it was after the epoch that ranked the late ones best."""
         best, best_state, stale = -1.0, run.state(), 0
         steps = self._num_steps(early)
-        with progress.task("Two-tower, early stopping", self.config.max_epochs * steps, "steps") as task:
+        with progress.task("Towers, early stopping", self.config.max_epochs * steps, "steps") as task:
             for _ in range(self.config.max_epochs):
                 loss = self._epoch(run, early, task)
                 ndcg = self._validate(run.average, late, validation_days)
