@@ -206,7 +206,7 @@ def fit_space(
     users = [block for block, _ in model.user_vectors(histories, split.as_of, vectors, item_type)]
     curves = {
         "HGNN": static.curve,
-        "blend": [{"loss": float(part.mean())} for part in np.array_split(fit.losses, 20) if len(part)],
+        "two-tower": [{"loss": float(part.mean())} for part in np.array_split(fit.losses, 20) if len(part)],
         "towers": [{"loss": e.loss, "validation": e.validation_ndcg} for e in fit.epochs],
     }
     return Space(

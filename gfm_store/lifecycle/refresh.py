@@ -219,7 +219,7 @@ def _refresh_dynamic(
     watch.lap("read")
     fit = fit_dynamic(item_node, static.item_types, frozen.vectors_at, text, item_text, tables, config)
     vectors = fit.hgnn_vectors
-    watch.lap("fit")
+    watch.lap("two-tower")
     version, aligned = inputs, None
     if served is not None and (turn := _towards_served(root, item_node, fit)) is not None:
         rotation, aligned = turn

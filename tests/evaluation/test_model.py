@@ -173,7 +173,7 @@ def test_shapes_and_what_belongs_to_whom(made):
     )
     users = np.array([5, 0, 7])
     np.testing.assert_array_equal(space.scorer()(users), space.users[users] @ space.items.T)
-    assert list(space.curves) == ["HGNN", "blend", "towers"]
+    assert list(space.curves) == ["HGNN", "two-tower", "towers"]
     assert space.curves["HGNN"] == fitted.static.curve
     assert [set(epoch) for epoch in space.curves["towers"]] == [{"loss", "validation"}] * 3
     types = np.array(space.model.item_types)[space.item_type]
@@ -293,7 +293,7 @@ def test_without_hgnn_the_vectors_are_the_text(made):
     fitted = fit(root, as_of, Change(hgnn=False))
     np.testing.assert_array_equal(fitted.static.vectors, fitted.split.text_vector)
     assert fitted.static.curve == []
-    assert list(fitted.space.curves) == ["blend", "towers"]
+    assert list(fitted.space.curves) == ["two-tower", "towers"]
     assert fitted.space.model.sizes.dim == 8
 
 

@@ -16,6 +16,7 @@ from clones import clone, plain_versions
 from killing import FORKS, kill_after, kill_at_step, run
 
 import gfm_store
+from gfm_store.config import GateConfig
 from gfm_store.errors import NotPublishedError, SchemaVersionError, WarehouseError, WarehouseLockedError
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.versions import (
@@ -96,11 +97,16 @@ def test_rollback_publish_and_prune_killed_at_many_steps(world, operation, old, 
     assert is_clean(world)
 
 
+def another(quick):
+    """Settings of another version that no gate refuses for what so few steps make of its seed."""
+    return quick.model_copy(update={"seed": 1, "gates": GateConfig(min_users=1_000_000)})
+
+
 @pytest.mark.slow
 def test_refreshes_killed_at_steps_and_at_random_moments(world, quick):
     """Each run goes on from what the killed ones left."""
     old, static = served(world), current_static(world).version
-    other = quick.model_copy(update={"seed": 1})
+    other = another(quick)
     operations = {
         "static": partial(refresh_static, config=other),
         "dynamic": partial(refresh_dynamic, config=other),
@@ -148,17 +154,16 @@ def limited(root: Path, config, n_bytes: int, result) -> None:
 @pytest.mark.parametrize("n_bytes", [2_000, 50_000, 100_000])
 def test_a_full_disk_is_one_clear_error_and_the_old_version_stays(world, quick, n_bytes):
     old = served(world)
+    other = another(quick)
     result = FORKS.Queue()
-    process = FORKS.Process(
-        target=limited, args=(world, quick.model_copy(update={"seed": 1}), n_bytes, result)
-    )
+    process = FORKS.Process(target=limited, args=(world, other, n_bytes, result))
     process.start()
     message = result.get(timeout=120)
     process.join()
     assert "could not be read or written" in message
     assert "What is served is unchanged." in message
     assert served(world) == old
-    refresh_dynamic(world, quick.model_copy(update={"seed": 1}))
+    refresh_dynamic(world, other)
     assert is_clean(world)
 
 
