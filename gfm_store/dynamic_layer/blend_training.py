@@ -7,15 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch_geometric.metrics import LinkPredNDCG
-from torch_geometric.metrics.link_pred import LinkPredMetricData
 
 from gfm_store import progress
 from gfm_store.config import BlendConfig
 from gfm_store.dynamic_layer.blend import Blend, BlendSizes, user_state
 from gfm_store.dynamic_layer.snapshots import Snapshot, SnapshotReader, Targets
-
-RANKED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -126,47 +122,17 @@ def _loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.
     return functional.cross_entropy(logits + own, true)
 
 
-@torch.no_grad()
-def choose_tower_weight(
-    blend: Blend,
-    example: Example,
-    tower_scores: Callable[[Tensor], Tensor],
-    seen: Callable[[Tensor], tuple[Tensor, Tensor]],
-    weights: Sequence[float],
-    max_users: int,
-    generator: torch.Generator,
-) -> tuple[float, float]:
-    """The weight of the towers beside the blend that ranks the targets of `example`, and its NDCG@10.
+def choose_tower_weight(ndcg_of: Callable[[float], Tensor], weights: Sequence[float]) -> tuple[float, float]:
+    """The weight of the towers beside the blend that ranks best, and its mean NDCG@10.
 
     Of the weights whose mean is within a standard error of the best (paired by user) the smallest: what the towers add
     must be more than chance.
 
     Args:
+        ndcg_of: (users,) with a weight.
         weights: ascending.
-        tower_scores: (u, k) of users (u,) and the items known at the snapshot, as they stood.
-        seen: places in users (u,) and items of what they had streamed.
     """
-    snapshot, targets = example.snapshot, example.targets
-    metric = LinkPredNDCG(k=10)
-    gains: list[list[Tensor]] = [[] for _ in weights]
-    column = torch.full((example.frequency.numel(),), -1)
-    column[snapshot.known] = torch.arange(snapshot.known.numel())
-    rows = torch.randperm(targets.user.numel(), generator=generator)[:max_users].sort().values
-    item = blend.item_vectors(snapshot.context, snapshot.known)
-    for part in rows.split(RANKED_AT_ONCE):
-        users = targets.user[part]
-        history, profile = targets.history.rows(part), targets.profile[part]
-        scores = blend.user_vectors(history, profile, snapshot.context) @ item.T
-        beside = tower_scores(users)
-        seen_user, seen_item = seen(users)
-        there = column[seen_item] >= 0
-        scores[seen_user[there], column[seen_item[there]]] = -torch.inf
-        mine = torch.isin(targets.row, part)
-        label = torch.stack([torch.searchsorted(part, targets.row[mine]), column[targets.node[mine]]])
-        for weight, found in zip(weights, gains, strict=True):
-            top = (scores + weight * beside).topk(min(10, snapshot.known.numel()), dim=1).indices
-            found.append(metric._compute(LinkPredMetricData(top, label)).double())
-    ndcg = torch.stack([torch.cat(found) for found in gains])  # (weights, users)
+    ndcg = torch.stack([ndcg_of(weight) for weight in weights])
     chosen = smallest_of_the_best(ndcg)
     return weights[chosen], float(ndcg[chosen].mean())
 

@@ -27,6 +27,7 @@ from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, Vocabula
 from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments
+from gfm_store.dynamic_layer.ranking import ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
@@ -259,6 +260,7 @@ def _trial_blend(
     return fit_blend(before, num_types, config.blend, config.seed, label)[0]
 
 
+@torch.no_grad()
 def _tower_weight(
     reader: SnapshotReader, trainer: TwoTowerTrainer, trial: Blend | None, plan: Plan, config: Config
 ) -> float:
@@ -266,24 +268,30 @@ def _tower_weight(
     towers, days, weights = trainer.early, plan.validation_days, config.blend.tower_weights
     if towers is None or trial is None or len(weights) == 1:
         return weights[-1]
-    held = read_examples(reader, [days - 1], days)
-    if not held:
+    snapshot, width = reader.snapshot(days - 1), trainer.sizes.layers[-1]
+    targets = reader.targets(snapshot, days).drawn(config.two_tower.validation_users, config.seed)
+    if not targets.user.numel():
         return weights[-1]
-    moment, width = reader.moment(days - 1), trainer.sizes.layers[-1]
-    with torch.no_grad():
-        item = trainer.item_vectors_at(towers, held[0].snapshot.known, days - 1)[:, :width].cpu()
+    moment, known = reader.moment(days - 1), snapshot.known
+    blend_item = trial.item_vectors(snapshot.context, known)
+    tower_item = trainer.item_vectors_at(towers, known, days - 1)[:, :width].cpu()
 
-    def tower_scores(users: Tensor) -> Tensor:
-        return trainer.user_vectors_at(towers, users, days - 1)[:, :width].cpu() @ item.T
+    def scores(users: Tensor, weight: float) -> Tensor:
+        row = torch.searchsorted(targets.user, users)
+        profile = targets.profile[row]
+        blend = trial.user_vectors(targets.history.rows(row), profile, snapshot.context) @ blend_item.T
+        tower = trainer.user_vectors_at(towers, users, days - 1)[:, :width].cpu() @ tower_item.T
+        return blend + weight * tower
 
     weight, ndcg = choose_tower_weight(
-        trial,
-        held[0],
-        tower_scores,
-        lambda users: trainer.events_before(users, moment, strong_only=True),
+        lambda weight: ndcg_by_user(
+            targets,
+            known,
+            reader.candidates.numel(),
+            lambda users: scores(users, weight),
+            lambda users: trainer.events_before(users, moment, strong_only=True),
+        ),
         weights,
-        config.two_tower.validation_users,
-        torch.Generator().manual_seed(config.seed),
     )
     progress.say(f"Blend: NDCG@10 of the last {days} days {ndcg:.4f} with the towers at {weight:g}.")
     return weight

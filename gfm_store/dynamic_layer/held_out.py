@@ -3,7 +3,6 @@
 Two recipes are asked the same: the same users, their first new items of those days, the same items to rank.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,8 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
-from torch_geometric.metrics import LinkPredNDCG
-from torch_geometric.metrics.link_pred import LinkPredMetricData
 
 from gfm_store.config import BlendConfig, Config
 from gfm_store.dynamic_layer.blend import ItemContext
@@ -21,12 +18,9 @@ from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popula
 from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments
-from gfm_store.dynamic_layer.snapshots import SnapshotReader, Targets, published_moments
+from gfm_store.dynamic_layer.ranking import Scores, ndcg_by_user
+from gfm_store.dynamic_layer.snapshots import SnapshotReader, published_moments
 from gfm_store.warehouse.history import TrainingTables
-
-RANKED_AT_ONCE = 256
-Scores = Callable[[Tensor], Tensor]
-"""Users (u,) to their scores (u, k) of the items to rank."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class LastDays:
         reader = self._reader(config.blend, [], none, none, nothing_known)
         snapshot = reader.snapshot(days - 1)
         self._known = snapshot.known
-        self._targets = _drawn(reader.targets(snapshot, days), config)
+        self._targets = reader.targets(snapshot, days).drawn(config.two_tower.validation_users, config.seed)
 
     @property
     def start(self) -> datetime:
@@ -146,21 +140,9 @@ class LastDays:
         return self._rank(lambda user: counts.expand(user.numel(), -1).clone())
 
     def _rank(self, scores_of: Scores) -> np.ndarray:
-        targets, known = self._targets, self._known
-        metric, found = LinkPredNDCG(k=10), []
-        place = torch.full((self._item_node.num_rows,), -1)
-        place[known] = torch.arange(known.numel())
-        for rows in torch.arange(targets.user.numel()).split(RANKED_AT_ONCE):
-            user = targets.user[rows]
-            scores = scores_of(user)
-            seen_user, seen_item = self._seen(user)
-            there = place[seen_item] >= 0
-            scores[seen_user[there], place[seen_item[there]]] = -torch.inf
-            mine = torch.isin(targets.row, rows)
-            label = torch.stack([targets.row[mine] - rows[0], place[targets.node[mine]]])
-            top = scores.topk(min(10, known.numel()), dim=1).indices
-            found.append(metric._compute(LinkPredMetricData(top, label)).double())
-        return torch.cat(found).numpy() if found else np.zeros(0)
+        found = ndcg_by_user(self._targets, self._known, self._item_node.num_rows, scores_of, self._seen)
+        ndcg: np.ndarray = found.numpy()
+        return ndcg
 
     def _seen(self, user: Tensor) -> tuple[Tensor, Tensor]:
         """Places in `user` and items of what they had streamed before the last days."""
@@ -211,18 +193,3 @@ class LastDays:
             history_events=self._config.two_tower.history_events,
             config=settings,
         )
-
-
-def _drawn(targets: Targets, config: Config) -> Targets:
-    """At most `validation_users` of the users, drawn at random."""
-    generator = torch.Generator().manual_seed(config.seed)
-    order = torch.randperm(targets.user.numel(), generator=generator)
-    rows = order[: config.two_tower.validation_users].sort().values
-    mine = torch.isin(targets.row, rows)
-    return Targets(
-        targets.user[rows],
-        torch.searchsorted(rows, targets.row[mine]),
-        targets.node[mine],
-        targets.history.rows(rows),
-        targets.profile[rows],
-    )

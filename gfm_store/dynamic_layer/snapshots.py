@@ -36,6 +36,19 @@ class Targets:
     profile: Tensor
     """(U, P) bool."""
 
+    def drawn(self, max_users: int, seed: int) -> "Targets":
+        """Those of at most `max_users` of the users, drawn at random."""
+        order = torch.randperm(self.user.numel(), generator=torch.Generator().manual_seed(seed))
+        rows = order[:max_users].sort().values
+        mine = torch.isin(self.row, rows)
+        return Targets(
+            self.user[rows],
+            torch.searchsorted(rows, self.row[mine]),
+            self.node[mine],
+            self.history.rows(rows),
+            self.profile[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Snapshot:
