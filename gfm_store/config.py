@@ -257,12 +257,28 @@ class Config(_Settings):
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+NAMED = {
+    "default": Config(),
+    "paper": Config(
+        hgnn=HGNNConfig(fanout=(15, 10)),
+        two_tower=TwoTowerConfig(history_days=90, popularity_windows_days=()),
+        blend=BlendConfig(enabled=False),
+    ),
+}
+"""Settings by name. `paper`: an HGNN of two layers, histories of 90 days, and the fully connected towers alone. What
+the HGNN learns from stays: it completes sets, where the papers pull linked pairs together."""
+
+
 def load_config(path: Path | None = None) -> Config:
     """Read `path`, or `gfm.toml` of the working directory where it exists, or the defaults.
+
+    A path that is one of `NAMED`, and no file, stands for the settings of that name.
 
     Raises:
         ConfigError: the file is missing, is not TOML, or holds an unknown or impossible setting.
     """
+    if path is not None and str(path) in NAMED and not path.exists():
+        return NAMED[str(path)]
     if path is None:
         path = Path("gfm.toml")
         if not path.exists():
@@ -270,7 +286,8 @@ def load_config(path: Path | None = None) -> Config:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file.") from None
+        names = ", ".join(NAMED)
+        raise ConfigError(f"{path}: no such configuration file, nor one of the names {names}.") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read as TOML: {error}") from None
     try:

@@ -30,7 +30,11 @@ WarehouseOption = Annotated[
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings (default: gfm.toml where present)."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings: a file (default: gfm.toml where present), or a name: default, paper.",
+    ),
 ]
 AsOfOption = Annotated[
     str | None,

@@ -50,6 +50,17 @@ def test_a_file_that_is_asked_for_must_be_there(tmp_path):
         load_config(tmp_path / "other.toml")
 
 
+def test_the_papers_form_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paper = load_config(Path("paper"))
+    assert not paper.blend.enabled
+    assert len(paper.hgnn.fanout) == 2
+    assert (paper.two_tower.history_days, paper.two_tower.popularity_windows_days) == (90, ())
+    assert load_config(Path("default")) == load_config() == Config()
+    Path("paper").write_text("seed = 7\n", encoding="utf-8")  # a file comes first
+    assert load_config(Path("paper")).seed == 7
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         Config().graph.window_days = 1

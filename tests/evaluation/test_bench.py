@@ -269,6 +269,10 @@ def test_the_identity_of_a_bench_is_that_of_its_inputs(small):
         identity(small, config=CONFIG.model_copy(update={"threads": 2})),
         identity(
             small,
+            config=CONFIG.model_copy(update={"blend": CONFIG.blend.model_copy(update={"steps": 7})}),
+        ),
+        identity(
+            small,
             config=CONFIG.model_copy(
                 update={"two_tower": CONFIG.two_tower.model_copy(update={"dropout": 0.5})}
             ),
