@@ -108,7 +108,7 @@ class HGNNConfig(_Settings):
 
 
 class TwoTowerConfig(_Settings):
-    """User and item tower and their training (arXiv 2403.07478, section 3.2)."""
+    """Histories and training pairs, and the papers' user and item tower (arXiv 2403.07478, section 3.2)."""
 
     layers: tuple[int, ...] = (512, 256, 128)
     """Widths of the fully connected layers; the last one is the output."""
@@ -153,10 +153,10 @@ class TwoTowerConfig(_Settings):
 
 
 class BlendConfig(_Settings):
-    """What joins the towers in the one dot product: momentum of items and linear factors, learned on snapshots."""
+    """Momentum of items, linear factors and categories in one dot product, learned on snapshots."""
 
     enabled: bool = True
-    """False leaves the two-tower alone."""
+    """False leaves the papers' towers alone."""
     horizon_days: int = Field(14, ge=1)
     """A snapshot is asked for the days that follow it; at most a quarter of the training window."""
     min_horizon_days: int = Field(3, ge=1)

@@ -26,7 +26,7 @@ SMALL = SampleSettings(users=2_000, items=1_000, days=90, events=60_000)
 HURRIED = {
     "text": {"max_tokens": 16},
     "hgnn": {"epochs": 1, "steps_per_epoch": 20},
-    "two_tower": {"max_epochs": 1, "min_pairs": 1_000, "min_validation_pairs": 100},
+    "two_tower": {"min_pairs": 1_000, "min_validation_pairs": 100},
     "blend": {"steps": 50, "max_snapshots": 4},
 }
 VERSION = "d-benchmark"

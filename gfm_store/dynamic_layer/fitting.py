@@ -293,5 +293,5 @@ def _tower_weight(
         ),
         weights,
     )
-    progress.say(f"Blend: NDCG@10 of the last {days} days {ndcg:.4f} with the towers at {weight:g}.")
+    progress.say(f"Towers: joined with weight {weight:g}; NDCG@10 of the last {days} days {ndcg:.4f}.")
     return weight

@@ -98,7 +98,7 @@ class TwoTowerTrainer:
         """Train on all but the last days until these are ranked no better, then once more on all days."""
         run = _Run(self.sizes, self.config, self.seed, self.device)
         if not len(self._pairs):
-            progress.say("Towers: there are no streams to learn from; its vectors are those of chance.")
+            progress.say("Towers: there are no streams to learn from; their vectors are those of chance.")
             return run.average.eval()
         validation_days = validation_days_of(self._pairs.moment, self._as_of, self.config)
         held = self._pairs.moment >= self._as_of - validation_days * DAY

@@ -269,7 +269,6 @@ def _refresh_dynamic(
         index=index,
         held_out=held_out,
         refused=refusal(held_out, config.gates),
-        validation_ndcg=None if held_out is None else held_out.ndcg.value,
         seconds=watch.seconds,
     )
 

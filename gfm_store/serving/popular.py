@@ -15,6 +15,7 @@ from scipy.special import softmax
 from gfm_store.serving.published import PublishedVersion
 
 PRIOR_STREAMS = 100
+"""As many streams of its own a country has before they count as much as what is expected."""
 
 
 class Popularity:

@@ -48,4 +48,5 @@ class VersionTables:
                 "is_published": name == published,
                 "index_kind": record.index.kind,
                 "index_recall": min(record.index.recall.values()),
+                "validation_ndcg": None if record.held_out is None else record.held_out.ndcg.value,
             }

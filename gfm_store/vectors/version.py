@@ -201,6 +201,4 @@ class DynamicRecord(_Record):
     """None where nothing could be held out."""
     refused: str | None = None
     """Why it was not published when it was built."""
-    validation_ndcg: float | None
-    """NDCG@10 on the last days before `as_of`, by the same recipe, which had not seen them."""
     seconds: dict[str, float]

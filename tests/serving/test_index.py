@@ -24,7 +24,9 @@ def both(published, tmp_path_factory, quick):
 
 def test_lists_agree(both):
     exact, indexed = both
-    record = indexed.sql("SELECT index_kind, index_recall FROM version ORDER BY built_at").to_pylist()[-1]
+    columns = "index_kind, index_recall, validation_ndcg"
+    record = indexed.sql(f"SELECT {columns} FROM version ORDER BY built_at").to_pylist()[-1]
+    assert 0 < record["validation_ndcg"] < 1
     assert record["index_kind"] == "ivf_flat"
     assert record["index_recall"] >= 0.9
     users = exact.users().to_pylist()[:60]

@@ -55,7 +55,6 @@ def record(version):
         n_users=0,
         n_pairs=0,
         held_out=None,
-        validation_ndcg=0,
         seconds={},
     )
 
