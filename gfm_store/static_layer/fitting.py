@@ -14,6 +14,7 @@ from gfm_store.device import training_device
 from gfm_store.static_layer.completion import UserSets
 from gfm_store.static_layer.encoder import ItemEncoder, item_features
 from gfm_store.static_layer.sampling import HeteroGraph
+from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.static_layer.training import Epoch, Fold, HGNNTrainer
 from gfm_store.warehouse.graph import GraphTables
 
@@ -48,16 +49,15 @@ def fit_static(
         text: (N, text_dim) float32, by node.
         checkpoint: where training goes on after an interruption; None keeps nothing.
     """
-    num_types, dim = len(graph.item_types), config.hgnn.structure_dim
+    num_types = len(graph.item_types)
     available = graph.item_node["is_available"].to_numpy(zero_copy_only=False)
     user, fold, node = (graph.user_set[name].to_numpy() for name in ("user_index", "fold", "node"))
-    whole = item_features(text, user, node, dim, config.seed)
-    frame = whole[:, text.shape[1] : -1].numpy()
+    frame = structural_coordinates(user, node, len(text), config.hgnn.hidden_dim, config.seed)
     folds = []
     with progress.task("Graph without each fold", len(graph.fold_co_interaction), "folds") as task:
         for number, edges in enumerate(graph.fold_co_interaction):
             inside = fold == number
-            features = item_features(text, user[~inside], node[~inside], dim, config.seed, frame)
+            features = item_features(text, user[~inside], node[~inside], frame, config.seed)
             sets = UserSets.from_pairs(
                 torch.from_numpy(user[inside].astype(np.int64)),
                 torch.from_numpy(node[inside].astype(np.int64)),
@@ -76,6 +76,7 @@ def fit_static(
         )
         hgnn = trainer.fit()
         hetero = to_hetero_graph(graph.item_node, num_types, graph.co_interaction)
+        whole = item_features(text, user, node, frame, config.seed)
         vectors = hgnn.embed(whole.to(device), hetero.to(device)).cpu().numpy()
     encoder = ItemEncoder(
         hgnn.cpu(),
