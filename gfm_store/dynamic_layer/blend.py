@@ -176,7 +176,8 @@ class Blend(nn.Module):
             SKIP * functional.softplus(self.share(state)) / skip.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
         )
         taken = [
-            share[:, k, None] * (skip[:, None] @ table[history.node])[:, 0]
+            share[:, k, None]
+            * functional.embedding_bag(history.node, table, mode="sum", per_sample_weights=skip)
             for k, table in enumerate(context.factors)
         ]
         beside = (self.sizes.momentum_dim + 1, self.sizes.category_dim)

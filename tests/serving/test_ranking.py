@@ -18,10 +18,10 @@ def oracle(users, items, k, seen, allowed):
 
 
 @pytest.mark.parametrize("k", [1, 7, 60])
-@pytest.mark.parametrize("block", [(3, 11), (512, 131_072)])
+@pytest.mark.parametrize("block", [(3, 11, 3), (512, 131_072, 64), (10, 40, 1), (4, 38, 4)])
 def test_blocks_give_what_the_whole_matrix_gives(monkeypatch, k, block):
-    monkeypatch.setattr(ranking, "USERS_AT_ONCE", block[0])
-    monkeypatch.setattr(ranking, "ITEMS_AT_ONCE", block[1])
+    for name, size in zip(("USERS_AT_ONCE", "ITEMS_AT_ONCE", "RUN"), block, strict=True):
+        monkeypatch.setattr(ranking, name, size)
     rng = np.random.default_rng(0)
     users, items = rng.normal(size=(10, 8)).astype(np.float32), rng.normal(size=(40, 8)).astype(np.float32)
     pairs = rng.choice(400, 60, replace=False)
@@ -32,6 +32,17 @@ def test_blocks_give_what_the_whole_matrix_gives(monkeypatch, k, block):
     assert (ranked.row == expected).all()
     there = expected >= 0
     assert np.allclose(ranked.score[there], (users @ items.T)[there.nonzero()[0], expected[there]], atol=1e-5)
+
+
+@pytest.mark.parametrize("num_items", [63, 64, 1_300, 2_560, 2_600])
+def test_the_best_lie_in_the_runs_with_the_highest_maxima(num_items):
+    """Runs of 64, and what is left over; the best of many items stand side by side."""
+    rng = np.random.default_rng(num_items)
+    users, items = (rng.normal(size=(n, 4)).astype(np.float32) for n in (20, num_items))
+    items = items[np.argsort(items[:, 0])]
+    everything = np.ones(num_items, dtype=bool)
+    ranked = top_k(users, items, 10, NOTHING, everything)
+    assert (ranked.row == oracle(users, items, 10, NOTHING, everything)).all()
 
 
 def test_filters_come_before_the_search():
