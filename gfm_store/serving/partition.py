@@ -19,7 +19,8 @@ from gfm_store.config import ServingConfig
 from gfm_store.vectors.version import EXACT, IndexRecord
 
 FILE = "partition.safetensors"
-ROWS_PER_LIST = 1_000
+LISTS_PER_ROOT = 2
+"""So many lists as the root of the rows has: reading centroids then costs about what reading lists does."""
 SAMPLE_PER_LIST = 50
 """Rows from which a centroid is learned."""
 ITERATIONS = 8
@@ -38,7 +39,7 @@ class Partition:
     @classmethod
     def learn(cls, vectors: np.ndarray, seed: int) -> Self:
         """Spherical k-means on a sample of rows (n, dim) of one norm; then every row goes to its nearest centroid."""
-        num_lists = max(len(vectors) // ROWS_PER_LIST, 1)
+        num_lists = min(round(LISTS_PER_ROOT * len(vectors) ** 0.5), len(vectors))
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(vectors), generator=generator)[: num_lists * SAMPLE_PER_LIST]
         sample = functional.normalize(torch.from_numpy(vectors[chosen.numpy()]), dim=-1)
@@ -80,9 +81,10 @@ class PartitionIndex:
         """
         count = np.bincount(partition.list_of_row, minlength=len(partition.centroid))
         there = count > 0
-        self._centroid, self._count = partition.centroid[there], count[there]
+        # By torch alone: two libraries' threads in one request wait for each other, several times as long as they work.
+        self._centroid, self._count = torch.from_numpy(partition.centroid[there]), count[there]
         self._begin = np.concatenate([[0], np.cumsum(self._count)])
-        self._vectors, self.probes = vectors, probes
+        self._vectors, self.probes = torch.from_numpy(vectors), probes
 
     def search(
         self, query: np.ndarray, k: int, allowed: np.ndarray | None = None
@@ -95,31 +97,33 @@ class PartitionIndex:
         passing = self._count
         if allowed is not None:
             passing = np.add.reduceat(allowed.view(np.uint8), self._begin[:-1], dtype=np.int64)
-        lists = np.argsort(-(self._centroid @ query), kind="stable")
+        asked = torch.from_numpy(query)
+        lists = torch.argsort(self._centroid @ asked, descending=True, stable=True).numpy()
         lists = lists[passing[lists] > 0]
         enough = int(np.searchsorted(np.cumsum(passing[lists]), k)) + 1
-        rows, scores = [], []
-        for one in lists[: max(self.probes, enough)]:
-            part = slice(self._begin[one], self._begin[one + 1])
-            if passing[one] * 4 < self._count[one] and allowed is not None:
-                row = part.start + allowed[part].nonzero()[0]
-                score = self._vectors[row] @ query
-            else:
-                row, score = np.arange(part.start, part.stop), self._vectors[part] @ query
-                if allowed is not None:
-                    score[~allowed[part]] = -np.inf
-            rows.append(row)
-            scores.append(score)
-        if not rows:
+        lists = lists[: max(self.probes, enough)]
+        count = self._count[lists]
+        first = np.cumsum(count) - count
+        row = np.repeat(self._begin[lists] - first, count) + np.arange(count.sum())
+        passes = np.ones(len(row), dtype=bool) if allowed is None else allowed[row]
+        if 4 * passes.sum() < len(row):
+            row = row[passes]
+            score = (self._vectors[torch.from_numpy(row)] @ asked).numpy()
+        else:
+            scores = torch.empty(len(row))
+            for one, begin, length in zip(lists.tolist(), first.tolist(), count.tolist(), strict=True):
+                vectors = self._vectors[self._begin[one] : self._begin[one + 1]]
+                torch.mv(vectors, asked, out=scores[begin : begin + length])
+            score = scores.masked_fill_(torch.from_numpy(~passes), -torch.inf).numpy()
+        if not len(row):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        row, score = np.concatenate(rows), np.concatenate(scores)
         best = np.argpartition(-score, min(k, len(score)) - 1)[:k]
         best = best[np.argsort(-score[best], kind="stable")]
         best = best[score[best] > -np.inf]
         return row[best], score[best]
 
 
-PROBES = (4, 8, 16, 32, 64, 128)
+PROBES = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 SELECTIVITIES = (1.0, 0.1, 0.01)
 K = 10
 QUERIES = 100

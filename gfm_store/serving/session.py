@@ -15,18 +15,18 @@ from gfm_store.serving.published import PublishedVersion
 from gfm_store.warehouse.connection import Warehouse, newest_event
 from gfm_store.warehouse.history import (
     AskedTables,
+    HistoryCache,
     HistoryTables,
     given_history,
     number_items,
     read_asked,
     read_recent_streams,
     read_withdrawn,
-    sort_histories,
 )
 
 SIGNALS = dict.fromkeys(STRONG_SIGNALS, 0) | dict.fromkeys(WEAK_SIGNALS, 1) | {SKIP_SIGNAL: 2}
-REQUESTS_BEFORE_SORTING = 30
-"""Sorting all events by user costs about as much as so many requests that pass over all of them."""
+REQUESTS_BEFORE_CACHE = 30
+"""Reading all events by user costs about as much as so many requests that pass over all of them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Session:
         """Let the connection know items by this version's nodes, and events as they stand in it now."""
         number_items(self.warehouse, self.bound.item_id)
         self._requests = 0
+        self._cache: HistoryCache | None = None
 
     @cached_property
     def now(self) -> datetime:
@@ -71,9 +72,13 @@ class Session:
     def users(self, user_ids: pa.Array) -> AskedUsers:
         """Users of the warehouse, with their histories."""
         self._requests += 1
-        if self._requests == REQUESTS_BEFORE_SORTING:
-            sort_histories(self.warehouse)
-        tables = read_asked(self.warehouse, user_ids, self.now, self.bound.model.history_days)
+        if self._requests == REQUESTS_BEFORE_CACHE:
+            self._cache = HistoryCache.read(self.warehouse)
+        days = self.bound.model.history_days
+        if self._cache is not None and len(user_ids) == 1:
+            tables = self._cache.asked(user_ids, self.now, days)
+        else:
+            tables = read_asked(self.warehouse, user_ids, self.now, days)
         return self._asked(user_ids, tables)
 
     def somebody(

@@ -16,7 +16,7 @@ def both(published, tmp_path_factory, quick):
     shutil.copytree(published, root, symlinks=True)
     serving = quick.serving.model_copy(update={"index_rows": 10, "index_recall": 0.9})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gfm_store.serving.partition.ROWS_PER_LIST", 10)
+        patch.setattr("gfm_store.serving.partition.LISTS_PER_ROOT", 1)
         refresh_dynamic(root, quick.model_copy(update={"serving": serving}))
     with gfm_store.open(published) as exact, gfm_store.open(root) as indexed:
         yield exact, indexed

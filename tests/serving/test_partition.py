@@ -22,7 +22,7 @@ def queries():
 
 @pytest.fixture(scope="module")
 def lists(monkeymodule):
-    monkeymodule.setattr("gfm_store.serving.partition.ROWS_PER_LIST", 100)
+    monkeymodule.setattr("gfm_store.serving.partition.LISTS_PER_ROOT", 40 / 4_000**0.5)
 
 
 @pytest.fixture(scope="module")
