@@ -181,7 +181,7 @@ def test_one_user_is_read_as_among_several(tmp_path):
 def test_the_cache_reads_one_user_as_sql_does(tmp_path):
     users = ["v", "u", "w", "", "\u00e9", "\uffee", "\U0001f600", "v2"]
     events = [
-        stream(user, item, day) for user in users[:-1] for day, item in enumerate(("p2", "p1", "p3"), -1)
+        stream(user, item, day) for user in users[:-1] for day, item in enumerate(("p2", "p1", "p3"), 1)
     ]
     events += [
         ("v", "p1", "skip", ago(5)),
