@@ -79,9 +79,11 @@ class HGNNConfig(_Settings):
     """The heterogeneous graph neural network and its training (arXiv 2403.07478, section 3.1)."""
 
     hidden_dim: int = Field(128, ge=8)
-    """Width of every layer and of the item vectors, and rank of the structural coordinates (who touched what)."""
+    """Width of every layer and of the item vectors."""
     fanout: tuple[int, ...] = (10,)
     """Neighbours sampled per node and relation, one number a layer, nearest layer first. (The papers: two layers.)"""
+    structure_dim: int = Field(128, ge=1)
+    """Rank of the structural coordinates (who touched what) that items have beside their text."""
     dropout: float = Field(0.2, ge=0, lt=1)
     temperature: float = Field(0.1, gt=0)
     """Of the softmax, at the start; it is learned. (The papers use a margin.)"""

@@ -23,7 +23,6 @@ from gfm_store.schema import INTERACTION_EVENT, ITEM
 from gfm_store.static_layer.completion import UserSets
 from gfm_store.static_layer.encoder import item_features
 from gfm_store.static_layer.sampling import HeteroGraph
-from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.static_layer.training import Fold
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse, quote, rewrite_warehouse
 from gfm_store.warehouse.sample import SampleSettings, make_sample
@@ -267,20 +266,21 @@ class PlantedSets:
             count.update(combinations(sorted(self.node[users & (self.user == one)].tolist()), 2))
         return {pair for pair, n in count.items() if n >= 2}
 
-    def features(self, dim: int, left_out: int = -1) -> Tensor:
+    def features(self, structure_dim: int, left_out: int = -1) -> Tensor:
         """What is read of items without a fold of users, in the frame of all of them."""
         inside = self.fold == left_out
-        frame = structural_coordinates(self.user, self.node, len(self.text), dim, 0)
-        return item_features(self.text, self.user[~inside], self.node[~inside], frame, 0)
+        whole = item_features(self.text, self.user, self.node, structure_dim, 0)
+        frame = whole[:, self.text.shape[1] : -1].numpy()
+        return item_features(self.text, self.user[~inside], self.node[~inside], structure_dim, 0, frame)
 
-    def folds(self, dim: int) -> list[Fold]:
+    def folds(self, structure_dim: int) -> list[Fold]:
         """As training reads them: each fold's sets, and features and graph without it."""
         found = []
         for number in np.unique(self.fold).tolist():
             inside = self.fold == number
             graph = graph_of(self.node_type.tolist(), sorted(self.pairs_within(~inside)), 2)
             user, node = torch.from_numpy(self.user[inside]), torch.from_numpy(self.node[inside])
-            found.append(Fold(self.features(dim, number), graph, UserSets.from_pairs(user, node)))
+            found.append(Fold(self.features(structure_dim, number), graph, UserSets.from_pairs(user, node)))
         return found
 
 

@@ -154,7 +154,7 @@ def fit_static_at(
         return StaticAt(graph.item_types, text, None, [])
     place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
     if change.linear:
-        vectors = np.zeros((split.item.num_rows, config.hgnn.hidden_dim), dtype=np.float32)
+        vectors = np.zeros((split.item.num_rows, config.hgnn.structure_dim), dtype=np.float32)
         vectors[place] = _coordinates(graph.user_set, len(place), config)
         return StaticAt(graph.item_types, vectors, None, [])
     if not change.item_types:
@@ -226,9 +226,9 @@ def _read_by_hgnn(split: Split, change: Change, config: Config) -> np.ndarray:
 
 
 def _coordinates(user_set: pa.Table, num_items: int, config: Config) -> np.ndarray:
-    """(N, dim) float32, by node."""
+    """(N, structure_dim) float32, by node."""
     user, node = (user_set[name].to_numpy() for name in ("user_index", "node"))
-    return structural_coordinates(user, node, num_items, config.hgnn.hidden_dim, config.seed)
+    return structural_coordinates(user, node, num_items, config.hgnn.structure_dim, config.seed)
 
 
 def _vectors_at(

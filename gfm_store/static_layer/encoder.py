@@ -23,8 +23,6 @@ from gfm_store.static_layer.structure import structural_coordinates, turned_to
 from gfm_store.warehouse.graph import Interactions
 
 WEIGHTS = "hgnn.safetensors"
-WIDER = 1.25
-"""So many times more structural coordinates are read than a frame has."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class ItemEncoder:
     item_types: list[str]
     """By type index."""
     frame: np.ndarray
-    """(N, dim) float32: coordinates, by node, that others are turned to; zero for items that came later."""
+    """(N, structure_dim) float32: coordinates, by node, that others are turned to; zero for items that came later."""
     graph: GraphConfig
     window_days: int
     """What the window of the edges was in the end."""
@@ -46,7 +44,7 @@ class ItemEncoder:
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return self.hgnn.dim
+        return self.hgnn.output.out_features
 
     def numbered(self, node: np.ndarray) -> Self:
         """The same for items numbered anew: item i is what was item `node[i]`, -1 one that came later."""
@@ -60,7 +58,7 @@ class ItemEncoder:
             for layer in (hgnn.output, hgnn.direct):
                 layer.weight.copy_(turn.T @ layer.weight)
                 layer.bias.copy_(layer.bias @ turn)
-        return replace(self, hgnn=hgnn, frame=self.frame @ rotation)
+        return replace(self, hgnn=hgnn)
 
     def vectors(self, item_type: pa.ChunkedArray, text: np.ndarray, known: Interactions) -> np.ndarray:
         """(N, dim) float32, unit length, by node.
@@ -77,7 +75,7 @@ class ItemEncoder:
         edges = edges[:, ~strange[edges].any(axis=0)]
         graph = HeteroGraph.from_edges(node_type, len(self.item_types), torch.from_numpy(edges))
         user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
-        features = item_features(text, user, node, self.frame, self.seed)
+        features = item_features(text, user, node, self.frame.shape[1], self.seed, self.frame)
         vectors: np.ndarray = self.hgnn.embed(features, graph).numpy()
         return vectors
 
@@ -107,9 +105,9 @@ class ItemEncoder:
         state = {
             name.removeprefix("hgnn."): value for name, value in tensors.items() if name.startswith("hgnn.")
         }
-        dim, own_dim = state["input.weight"].shape
+        dim, in_dim = state["input.weight"].shape
         num_layers = sum(name.startswith("convs.") and name.endswith("root.weight") for name in state)
-        hgnn = HGNN(own_dim + dim, dim, len(item_types), num_layers)
+        hgnn = HGNN(in_dim, dim, len(item_types), num_layers)
         hgnn.load_state_dict(state)
         return cls(hgnn.eval(), item_types, frame, graph, window_days, min_users, seed)
 
@@ -132,13 +130,15 @@ class ItemEncoder:
 
 
 def item_features(
-    text: np.ndarray, user: np.ndarray, node: np.ndarray, frame: np.ndarray, seed: int
+    text: np.ndarray, user: np.ndarray, node: np.ndarray, dim: int, seed: int, frame: np.ndarray | None = None
 ) -> Tensor:
-    """(N, text_dim + 1 + dim) float32: text, log count, structural coordinates turned to `frame`.
+    """(N, text_dim + dim + 1) float32: text, structural coordinates turned to `frame`, log count.
 
     Args:
         text: (N, text_dim); user, node: (E,) who touched what, each pair once; frame: (N, dim).
     """
-    wide = structural_coordinates(user, node, len(text), round(WIDER * frame.shape[1]), seed)
+    structure = structural_coordinates(user, node, len(text), dim, seed)
+    if frame is not None:
+        structure = turned_to(structure, frame)
     count = np.log1p(np.bincount(node, minlength=len(text)))[:, None] / 4
-    return torch.from_numpy(np.concatenate([text, count, turned_to(frame, wide)], axis=1).astype(np.float32))
+    return torch.from_numpy(np.concatenate([text, structure, count], axis=1).astype(np.float32))

@@ -14,7 +14,6 @@ from gfm_store.device import training_device
 from gfm_store.static_layer.completion import UserSets
 from gfm_store.static_layer.encoder import ItemEncoder, item_features
 from gfm_store.static_layer.sampling import HeteroGraph
-from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.static_layer.training import Epoch, Fold, HGNNTrainer
 from gfm_store.warehouse.graph import GraphTables
 
@@ -49,15 +48,16 @@ def fit_static(
         text: (N, text_dim) float32, by node.
         checkpoint: where training goes on after an interruption; None keeps nothing.
     """
-    num_types = len(graph.item_types)
+    num_types, dim = len(graph.item_types), config.hgnn.structure_dim
     available = graph.item_node["is_available"].to_numpy(zero_copy_only=False)
     user, fold, node = (graph.user_set[name].to_numpy() for name in ("user_index", "fold", "node"))
-    frame = structural_coordinates(user, node, len(text), config.hgnn.hidden_dim, config.seed)
+    whole = item_features(text, user, node, dim, config.seed)
+    frame = whole[:, text.shape[1] : -1].numpy()
     folds = []
     with progress.task("Graph without each fold", len(graph.fold_co_interaction), "folds") as task:
         for number, edges in enumerate(graph.fold_co_interaction):
             inside = fold == number
-            features = item_features(text, user[~inside], node[~inside], frame, config.seed)
+            features = item_features(text, user[~inside], node[~inside], dim, config.seed, frame)
             sets = UserSets.from_pairs(
                 torch.from_numpy(user[inside].astype(np.int64)),
                 torch.from_numpy(node[inside].astype(np.int64)),
@@ -76,7 +76,6 @@ def fit_static(
         )
         hgnn = trainer.fit()
         hetero = to_hetero_graph(graph.item_node, num_types, graph.co_interaction)
-        whole = item_features(text, user, node, frame, config.seed)
         vectors = hgnn.embed(whole.to(device), hetero.to(device)).cpu().numpy()
     encoder = ItemEncoder(
         hgnn.cpu(),

@@ -1,7 +1,6 @@
 """The heterogeneous graph neural network: item features and co-interactions in, item vectors out.
 
-Modules only. The operator is the papers' (arXiv 2403.07478, section 3.1; arXiv 2403.05185, section 3.2). Structural
-coordinates go past it.
+Modules only. The operator is the papers' (arXiv 2403.07478, section 3.1; arXiv 2403.05185, section 3.2).
 """
 
 import torch
@@ -94,41 +93,30 @@ class HGNN(nn.Module):
     projection leads from the features straight to the output, so that message passing adds to what an item tells of
     itself and need not carry it. An item without any edge gets a vector too.
 
-    Structural coordinates join at the end, each item's with a weight of its own, and no weight sees in which direction
-    they point: what they tell by their angles stays true when they are made anew, however long ago the weights were
-    learned. (Read as features like others, they made weights of six weeks ago worth less than coordinates alone.)
-
     Shapes:
-        features: (S, in_dim), of which the last `dim` columns are coordinates; out: (num_seeds, dim), L2-normalised.
+        features: (S, in_dim); out: (num_seeds, dim), L2-normalised.
     """
 
     def __init__(self, in_dim: int, dim: int, num_types: int, num_layers: int, dropout: float = 0.0) -> None:
         super().__init__()
         num_relations = num_types * (num_types + 1) // 2
-        self.dim, own_dim = dim, in_dim - dim
-        self.input = nn.Linear(own_dim, dim)
+        self.input = nn.Linear(in_dim, dim)
         self.convs = nn.ModuleList(HeteroMaxConv(dim, num_relations) for _ in range(num_layers))
         self.output = nn.Linear(dim, dim)
-        self.direct = nn.Linear(own_dim, dim)
-        self.log_weight = nn.Linear(dim, 1)
-        nn.init.zeros_(self.log_weight.weight)
-        nn.init.zeros_(self.log_weight.bias)
+        self.direct = nn.Linear(in_dim, dim)
         self.dropout = nn.Dropout(dropout)
 
     def _layers(self) -> list[HeteroMaxConv]:
         return [conv for conv in self.convs if isinstance(conv, HeteroMaxConv)]
 
-    def _input(self, features: Tensor) -> Tensor:
-        return self.input(self.dropout(features[:, : -self.dim]))
-
     def _out(self, h: Tensor, features: Tensor) -> Tensor:
-        own, coordinates = features[:, : -self.dim], features[:, -self.dim :]
-        told = self.output(self.dropout(h)) + self.direct(self.dropout(own))
-        return functional.normalize(told + self.log_weight(h).exp() * coordinates, dim=-1)
+        return functional.normalize(
+            self.output(self.dropout(h)) + self.direct(self.dropout(features)), dim=-1
+        )
 
     def forward(self, features: Tensor, blocks: list[Block]) -> Tensor:
         """Vectors of the seeds, along sampled blocks (farthest first)."""
-        h = self._input(features)
+        h = self.input(self.dropout(features))
         for conv, block in zip(self._layers(), blocks, strict=True):
             h = conv(h, block)
         return self._out(h, features[: h.shape[0]])
@@ -136,7 +124,7 @@ class HGNN(nn.Module):
     @torch.no_grad()
     def embed(self, features: Tensor, graph: HeteroGraph, nodes_per_block: int = 16_384) -> Tensor:
         """Vectors of all nodes along all edges. (N, in_dim) -> (N, dim)."""
-        h = self._input(features)
+        h = self.input(features)
         for conv in self._layers():
             h = conv.full(h, graph, nodes_per_block)
         return self._out(h, features)
@@ -144,7 +132,7 @@ class HGNN(nn.Module):
     @torch.no_grad()
     def embed_isolated(self, features: Tensor) -> Tensor:
         """Inductive vectors of items without edges, of known or new types. (M, in_dim) -> (M, dim)."""
-        h = self._input(features)
+        h = self.input(features)
         for conv in self._layers():
             h = functional.relu(conv.root(h))
         return self._out(h, features)

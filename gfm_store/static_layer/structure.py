@@ -49,15 +49,14 @@ def structural_coordinates(
     return unit(truncated_svd(matrix, dim, seed))
 
 
-def turned_to(frame: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """(N, dim) float32, unit length: what of `coordinates` (N, wide) lies closest to `frame` (N, dim), turned to it.
+def turned_to(coordinates: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """`coordinates` (N, dim) after the rotation that brings them closest to `reference` (N, dim).
 
-    Singular vectors are told only up to a rotation; vectors of several moments need one frame. Which of them are
-    the strongest changes, too, so that out of more than are needed those are taken that the frame has.
+    Singular vectors are told only up to a rotation; a network that reads several sets of them needs one frame.
     """
-    wide, dim = coordinates.shape[1], frame.shape[1]
-    rotation, _ = orthogonal_procrustes(coordinates, np.pad(frame, ((0, 0), (0, wide - dim))))
-    return unit((coordinates @ rotation[:, :dim]).astype(np.float32))
+    rotation, _ = orthogonal_procrustes(coordinates, reference)
+    turned: np.ndarray = (coordinates @ rotation).astype(np.float32)
+    return turned
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

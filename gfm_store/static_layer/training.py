@@ -41,7 +41,7 @@ class Fold:
     """A fold of users: their sets, and what the HGNN reads in their absence."""
 
     features: Tensor
-    """(N, in_dim) float32: text, then log count and structural coordinates."""
+    """(N, in_dim) float32: text, then structural coordinates and log count."""
     graph: HeteroGraph
     sets: UserSets
 
@@ -287,7 +287,7 @@ def _places(values: Tensor, among: Tensor, bound: int) -> Tensor:
 def _isolate(
     features: Tensor, blocks: list[Block], alone: Tensor, text_dim: int
 ) -> tuple[Tensor, list[Block]]:
-    """The seeds `alone` (S,) bool without anything but their text: no count, no coordinates, no edges."""
+    """The seeds `alone` (S,) bool without anything but their text: no coordinates, no count, no edges."""
     known = torch.ones_like(features[:, :1])
     known[: alone.numel()] = (~alone).float()[:, None]
     features = torch.cat([features[:, :text_dim], features[:, text_dim:] * known], dim=1)

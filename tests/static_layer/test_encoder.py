@@ -36,6 +36,7 @@ CONFIG = Config.model_validate(
         "graph": {"window_days": 40, "min_coverage": 0.0, "user_set_days": 60, "folds": 2},
         "hgnn": {
             "hidden_dim": 8,
+            "structure_dim": 6,
             "fanout": [4],
             "context_items": 2,
             "num_negatives": 8,
@@ -103,14 +104,16 @@ def fitted(root):
 def test_features_are_text_coordinates_and_counts():
     text = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], dtype=np.float32)
     user, node = np.array([0, 0, 1]), np.array([0, 1, 1])
-    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0].astype(np.float32)
-    for frame in (own := structural_coordinates(user, node, 3, 4, seed=0), own @ rotation):
-        features = item_features(text, user, node, frame, seed=0)
-        assert (features.shape, features.dtype) == ((3, 7), torch.float32)
-        np.testing.assert_array_equal(features[:, :2], text)
-        np.testing.assert_allclose(features[:, 2], np.log([2, 3, 1]) / 4, rtol=1e-6)
-        np.testing.assert_allclose(features[:, 3:], frame, atol=1e-5)
-        assert not features[2, 2:].any()  # of an item that nobody touched the text alone is known
+    features = item_features(text, user, node, 4, seed=0)
+    assert (features.shape, features.dtype) == ((3, 7), torch.float32)
+    np.testing.assert_array_equal(features[:, :2], text)
+    np.testing.assert_array_equal(features[:, 2:6], structural_coordinates(user, node, 3, 4, seed=0))
+    np.testing.assert_allclose(features[:, 6], np.log([2, 3, 1]) / 4, rtol=1e-6)
+    assert not features[2, 2:].any()  # of an item that nobody touched the text alone is known
+    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
+    frame = (features[:, 2:6].numpy() @ rotation).astype(np.float32)
+    turned = item_features(text, user, node, 4, seed=0, frame=frame)
+    np.testing.assert_allclose(turned[:, 2:6], frame, atol=1e-5)
 
 
 def test_a_fit_gives_every_item_a_unit_vector_and_the_encoder_the_same(root, fitted):
@@ -141,8 +144,6 @@ def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
     )
     fit_static(*graph_and_text(root), CONFIG)
     assert len(trainers[0].folds) == 2
-    everybody = (graph_and_text(root)[0].user_set[name].to_numpy() for name in ("user_index", "node"))
-    frame = structural_coordinates(*everybody, len(NAMES), 8, CONFIG.seed)
     for number, fold in enumerate(trainers[0].folds):
         others = [event for event in touches() if fold_of(event[0]) != number]
         alone = make_warehouse(tmp_path / f"without{number}", ITEMS, others)
@@ -151,8 +152,11 @@ def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
         assert torch.equal(fold.graph.rowptr, same.rowptr)
         assert torch.equal(fold.graph.col, same.col)
         user, node = (graph.user_set[name].to_numpy() for name in ("user_index", "node"))
-        features = item_features(text, user, node, frame, CONFIG.seed)
-        torch.testing.assert_close(fold.features, features, atol=1e-3, rtol=1e-3)
+        features = item_features(text, user, node, 6, CONFIG.seed)
+        for column in (slice(0, 8), slice(14, 15)):  # text and count
+            torch.testing.assert_close(fold.features[:, column], features[:, column])
+        own, theirs = fold.features[:, 8:14], features[:, 8:14]  # the same but for a rotation
+        torch.testing.assert_close(own @ own.T, theirs @ theirs.T, atol=1e-3, rtol=1e-3)
         mine = {user: set() for user, *_ in touches() if fold_of(user) == number}
         for user, item, *_ in touches():
             if user in mine:

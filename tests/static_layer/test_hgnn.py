@@ -187,34 +187,11 @@ def test_a_direct_path_leads_from_the_features_to_the_output():
     model, text = hgnn(1, 2), vectors(2, 12)
     model.output.weight.zero_()
     model.output.bias.zero_()  # whatever message passing says
-    alone = functional.normalize(model.direct(text[:, :4]) + text[:, 4:], dim=-1)
+    alone = functional.normalize(model.direct(text), dim=-1)
     inputs, blocks = sample_blocks(graph, torch.tensor([1, 0]), (3, 3), torch.Generator())
     torch.testing.assert_close(model.embed(text, graph), alone)
     torch.testing.assert_close(model(text[inputs], blocks), alone[[1, 0]])
     torch.testing.assert_close(model.embed_isolated(text), alone)
-
-
-@torch.no_grad()
-def test_coordinates_are_weighed_by_what_an_item_hears_and_no_weight_sees_their_direction():
-    graph = graph_of([0] * 5, [(0, 1), (1, 2), (2, 3), (3, 4)])
-    model, features = hgnn(1, 1), vectors(5, 12)
-    model.log_weight.weight.normal_()
-    rotation = torch.linalg.qr(vectors(DIM, DIM, seed=4)).Q
-    turned = torch.cat([features[:, :4], features[:, 4:] @ rotation], dim=1)
-    for layer in (model.output, model.direct):
-        layer.weight.zero_()
-        layer.bias.zero_()
-    coordinates = functional.normalize(features[:, 4:], dim=-1)
-    torch.testing.assert_close(model.embed(features, graph), coordinates)
-    torch.testing.assert_close(model.embed(turned, graph), coordinates @ rotation)
-    model.direct.bias.fill_(0.5)  # beside something else, a weight shows
-    near = model.embed(features, graph)
-    inputs, blocks = sample_blocks(graph, torch.arange(5), (EVERYTHING,), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(model(features[inputs], blocks), near)
-    h = model.convs[0].full(model.input(features[:, :4]), graph, 5)
-    weight = model.log_weight(h).exp()
-    assert float(weight.max() / weight.min()) > 1.1
-    torch.testing.assert_close(near, functional.normalize(0.5 + weight * features[:, 4:], dim=-1))
 
 
 def test_dropout_is_of_training_alone():
