@@ -1,4 +1,4 @@
-"""One writer of a kind at a time: a lock on a file that goes with the process, however it ends."""
+"""One writer of a kind at a time, or several readers: a lock on a file that goes with the process, however it ends."""
 
 import fcntl
 import time
@@ -20,6 +20,24 @@ def exclusive(root: Path, name: str, patience: float = 0.0) -> Iterator[None]:
         WarehouseError: the folder cannot be written.
         WarehouseLockedError: another process holds the lock.
     """
+    with _held(root, name, fcntl.LOCK_EX, patience, f"Another {name} is writing {root}"):
+        yield
+
+
+@contextmanager
+def shared(root: Path, name: str) -> Iterator[None]:
+    """Hold the same lock beside others who share it, while nobody holds it alone.
+
+    Raises:
+        WarehouseError: the folder cannot be written.
+        WarehouseLockedError: another process holds the lock alone.
+    """
+    with _held(root, name, fcntl.LOCK_SH, 0.0, f"Another job is changing what the {name} reads in {root}"):
+        yield
+
+
+@contextmanager
+def _held(root: Path, name: str, kind: int, patience: float, refusal: str) -> Iterator[None]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / f".{name}.lock").open("w")
@@ -29,12 +47,10 @@ def exclusive(root: Path, name: str, patience: float = 0.0) -> Iterator[None]:
     with lock:
         while True:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
                 break
             except OSError:
                 if time.monotonic() >= until:
-                    raise WarehouseLockedError(
-                        f"Another {name} is writing {root}; try again when it has ended."
-                    ) from None
+                    raise WarehouseLockedError(f"{refusal}; try again when it has ended.") from None
                 time.sleep(0.05)
         yield

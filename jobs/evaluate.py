@@ -19,6 +19,7 @@ from gfm_store.evaluation.evaluate import evaluate
 from gfm_store.evaluation.protocols import LEAVE_ONE_OUT, TEMPORAL
 from gfm_store.evaluation.report import write_report
 from gfm_store.evaluation.result import MODEL, Evaluation
+from gfm_store.locks import shared
 from gfm_store.warehouse.connection import open_warehouse
 from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
 
@@ -72,12 +73,14 @@ def evaluation(
     settings = load_config(config)
     root = recorded_root(warehouse, "evaluate")
     moment = parse_as_of(as_of)
-    with open_warehouse(root, threads=settings.threads, memory_limit=settings.memory_limit) as opened:
-        result = evaluate(opened, settings, protocol.value, moment, horizon_days, ablations=ablations)
     folder = out or root / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    result.write(folder / "metrics.json")
-    write_report(result, folder / "report.html")
+    open_warehouse(root).close()  # before a lock makes a folder of what is none
+    with shared(root, "evaluation"):  # nobody is forgotten meanwhile, whom it would write back
+        with open_warehouse(root, threads=settings.threads, memory_limit=settings.memory_limit) as opened:
+            result = evaluate(opened, settings, protocol.value, moment, horizon_days, ablations=ablations)
+        folder.mkdir(parents=True, exist_ok=True)
+        result.write(folder / "metrics.json")
+        write_report(result, folder / "report.html")
     _show(result)
     typer.echo(f"Report: {folder / 'report.html'}  Figures: {folder / 'metrics.json'}")
 

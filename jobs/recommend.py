@@ -1,7 +1,7 @@
 """Recommend items to users, from their newest history and the published version."""
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +35,8 @@ EXAMPLES = """
 
     python -m jobs.recommend --user u42 --user u43 -k 5 --include-seen
 
+    python -m jobs.recommend --user u42 --language sv --published-after 2026-09-01 --max-per-creator 2 --diversity 0.3
+
     python -m jobs.recommend --all --out lists.parquet
 """
 
@@ -55,6 +57,28 @@ def recommend(
         list[str] | None,
         typer.Option("--item-type", metavar="T", help="Only items of this type; may be given several times."),
     ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option("--language", metavar="L", help="Only items in this one; may be given several times."),
+    ] = None,
+    creator: Annotated[
+        list[str] | None,
+        typer.Option("--creator", metavar="C", help="Only items of this one; may be given several times."),
+    ] = None,
+    published_after: Annotated[
+        str | None,
+        typer.Option("--published-after", metavar="MOMENT", help="Only items known to be newer (UTC)."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="ITEM", help="Not this item; may be given several times."),
+    ] = None,
+    max_per_creator: Annotated[
+        int | None, typer.Option("--max-per-creator", metavar="N", help="At most so many of one creator.")
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option("--diversity", help="From 0, by score alone, to 1, as unlike as possible.")
+    ] = 0.0,
     as_of: AsOfOption = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also items that the user has streamed before.")
@@ -71,7 +95,20 @@ def recommend(
     moment = parse_as_of(as_of)
     with Store(warehouse_root(warehouse), config=load_config(config)) as store:
         ids = store.users() if all_users else _read_users(users) if users else pa.array(user, pa.string())
-        blocks = _blocks(store, ids, k, item_type, include_seen, moment)
+        ask = partial(
+            store.recommend,
+            k=k,
+            item_type=item_type,
+            languages=language,
+            creators=creator,
+            published_after=published_after,
+            exclude=exclude,
+            max_per_creator=max_per_creator,
+            diversity=diversity,
+            include_seen=include_seen,
+            as_of=moment,
+        )
+        blocks = _blocks(ask, ids)
         if out is None:
             show_rows(pa.concat_tables([RECOMMENDATION.empty_table(), *blocks]))
         else:
@@ -79,18 +116,11 @@ def recommend(
             typer.echo(f"{out}: {n_rows:,} rows for {len(ids):,} users, version {store.version}.")
 
 
-def _blocks(
-    store: Store,
-    ids: pa.Array,
-    k: int,
-    item_type: list[str] | None,
-    include_seen: bool,
-    moment: datetime | None,
-) -> Iterable[pa.Table]:
+def _blocks(ask: Callable[[pa.Array], pa.Table], ids: pa.Array) -> Iterable[pa.Table]:
     with progress.task("Recommend", len(ids), "users") as task:
         for begin in range(0, len(ids), USERS_AT_ONCE):
             block = ids.slice(begin, USERS_AT_ONCE)
-            yield store.recommend(block, k, item_type=item_type, include_seen=include_seen, as_of=moment)
+            yield ask(block)
             task.advance(len(block))
 
 

@@ -82,10 +82,10 @@ def forget_user(root: Path, user_id: str, config: Config) -> tuple[Certificate, 
     Raises:
         EmptyWarehouseError: there is no warehouse.
         UsageError: there is no trace of such a user; nothing was changed.
-        WarehouseLockedError: an ingest or a refresh is at work.
+        WarehouseLockedError: an ingest, a refresh or an evaluation is at work.
     """
     open_warehouse(root).close()
-    with storage_errors(root), exclusive(root, "refresh"):
+    with storage_errors(root), exclusive(root, "refresh"), exclusive(root, "evaluation"):
         removed, moment = _forget_rows(root, user_id, config)
         with (
             open_warehouse(root, threads=config.threads, memory_limit=config.memory_limit) as warehouse,

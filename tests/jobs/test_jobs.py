@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+import gfm_store
 from gfm_store.errors import GateError
 from gfm_store.lifecycle import refresh
 from gfm_store.warehouse.connection import rewrite_warehouse
@@ -67,6 +68,11 @@ def test_bad_input_is_one_message_and_no_traceback(name, argv, message, capsys, 
             ["--user", "u", "--item-type", "film"],
             "unknown item type 'film'; there are: audiobook, music, podcast",
         ),
+        (["--user", "u", "--language", "xx"], "unknown language 'xx'"),
+        (["--user", "u", "--creator", "nobody"], "unknown creator 'nobody'"),
+        (["--user", "u", "--published-after", "soon"], "published_after: 'soon' is not a moment"),
+        (["--user", "u", "--max-per-creator", 0], "max_per_creator is 0; it must be at least 1"),
+        (["--user", "u", "--diversity", 2], "diversity is 2.0; it must lie between 0 and 1"),
         (["--user", "u", "--as-of", "soon"], "--as-of 'soon' is not a moment"),
         (["--user", "u", "--as-of", "2000-01-01"], "No kept version is from 2000-01-01 00:00 or before"),
         (["--user", "u", "--out", "lists.xlsx"], "the ending must be .parquet or .csv"),
@@ -119,6 +125,38 @@ def test_recommend_writes_files(published, tmp_path, ending, capsys):
     assert [row["user_id"] for row in rows] == ["user-066"] * 3 + ["nobody"] * 3
     assert [int(row["rank"]) for row in rows] == [1, 2, 3] * 2
     assert "6 rows for 2 users" in capsys.readouterr().out
+
+
+def test_recommend_takes_what_the_store_takes(published, tmp_path):
+    with gfm_store.open(published) as store:
+        found = store.sql(
+            "SELECT language, creator FROM item JOIN retrieval USING (item_id, language)"
+        ).to_pylist()
+        languages = sorted({row["language"] for row in found} - {None})[:2]
+        unlike = store.recommend("user-066", 3)["item_id"][0].as_py()
+        settings = {
+            "languages": languages,
+            "published_after": "2000-01-01",
+            "exclude": [unlike],
+            "max_per_creator": 1,
+            "diversity": 0.4,
+            "include_seen": True,
+        }
+        expected = store.recommend("user-066", 5, **settings)
+        creator = expected.join(store.sql("SELECT item_id, creator FROM item"), "item_id")["creator"][
+            0
+        ].as_py()
+        of_one = store.recommend("user-066", 5, creators=creator)
+    argv = ["--user", "user-066", "-k", 5, "--published-after", "2000-01-01", "--exclude", unlike]
+    argv += ["--max-per-creator", 1, "--diversity", 0.4, "--include-seen"]
+    argv += [part for language in languages for part in ("--language", language)]
+    out = tmp_path / "lists.parquet"
+    assert run("recommend", "--warehouse", published, *argv, "--out", out) == 0
+    assert pq.read_table(out).equals(expected)
+    assert 0 < expected.num_rows <= 5
+    creators = ["--user", "user-066", "-k", 5, "--creator", creator]
+    assert run("recommend", "--warehouse", published, *creators, "--out", out) == 0
+    assert pq.read_table(out).equals(of_one)
 
 
 def test_sql_prints_a_table(published, capsys):

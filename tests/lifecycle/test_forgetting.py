@@ -15,11 +15,12 @@ from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 import gfm_store
 from gfm_store.config import Config
-from gfm_store.errors import EmptyWarehouseError, UsageError
+from gfm_store.errors import EmptyWarehouseError, UsageError, WarehouseLockedError
 from gfm_store.lifecycle.forgetting import TELLING_LENGTH, files_with, forget_user
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.status import read_status
 from gfm_store.lifecycle.versions import find_version, read_versions, roll_back
+from gfm_store.locks import exclusive, shared
 from gfm_store.vectors.publication import open_table, published_folder
 from gfm_store.vectors.static_version import read_table, static_folder
 from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
@@ -255,6 +256,21 @@ def test_no_warehouse(tmp_path):
     with pytest.raises(EmptyWarehouseError):
         forget_user(tmp_path / "nothing", GONE, TINY)
     assert not (tmp_path / "nothing").exists()
+
+
+def test_not_while_an_evaluation_holds_the_users_data(copy, tmp_path):
+    """What it is about to write names the user."""
+    with shared(copy, "evaluation"), shared(copy, "evaluation"):  # several evaluations are no harm
+        with pytest.raises(WarehouseLockedError, match=r"Another evaluation .*try again when it has ended"):
+            forget_user(copy, GONE, TINY)
+        with gfm_store.open(copy) as store:
+            assert GONE in store.users().to_pylist()
+    with (
+        exclusive(copy, "evaluation"),
+        pytest.raises(WarehouseLockedError, match="what the evaluation reads"),
+    ):
+        shared(copy, "evaluation").__enter__()
+    forget_user(copy, GONE, TINY)
 
 
 def test_the_only_user(tmp_path):
