@@ -65,7 +65,7 @@ def _publish(root: Path, small: Path, copies: int, seed: int) -> None:
     target.mkdir(parents=True)
     model.save(target)
     vectors, users = (to_numpy(tables[name]["vector"]) for name in ("retrieval", "user_vector"))
-    partition, index = choose_index(vectors, users, ServingConfig(), seed)
+    partition, index = choose_index(vectors, users, tables["retrieval"], ServingConfig(), seed)
     if partition is not None:
         partition.save(target)
     record = record.model_copy(update={"version": VERSION, "n_items": len(vectors), "index": index})

@@ -243,7 +243,11 @@ def _refresh_dynamic(
     check_coverage(rows["retrieval"], item_node, rows["user_vector"], tables.history)
     watch.lap("vectors")
     partition, index = choose_index(
-        fit.item_vectors, to_numpy(rows["user_vector"]["vector"]), config.serving, config.seed
+        fit.item_vectors,
+        to_numpy(rows["user_vector"]["vector"]),
+        rows["retrieval"],
+        config.serving,
+        config.seed,
     )
     watch.lap("index")
     days = None

@@ -162,13 +162,13 @@ class IndexRecord(_Record):
 
     kind: Literal["exact", "ivf_flat"]
     lists: int
-    probes: int
-    """Lists that a request reads."""
+    rows: int
+    """That pass the filter: so many a request for up to ten items reads."""
     recall: dict[str, float]
-    """Recall@10 against exact search, by the share of the items that pass the filter."""
+    """Recall@10 against exact search, by filter: a share of the items at random, or what is asked for."""
 
 
-EXACT = IndexRecord(kind="exact", lists=0, probes=0, recall={"1.0": 1.0})
+EXACT = IndexRecord(kind="exact", lists=0, rows=0, recall={"1.0": 1.0})
 """What small versions are searched by, and those that were built before there were indexes."""
 
 
