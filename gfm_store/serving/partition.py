@@ -77,18 +77,19 @@ def _nearest(vectors: Tensor, centroid: Tensor) -> Tensor:
 class PartitionIndex:
     """Search over rows that lie by list, n of them."""
 
-    def __init__(self, partition: Partition, vectors: np.ndarray, rows: int) -> None:
+    def __init__(self, partition: Partition, vectors: np.ndarray, rows: int, filtered_rows: int) -> None:
         """
         Args:
             vectors: (n, dim) float32, in the order of `partition.order`.
-            rows: that pass the filter to read for up to ten places, and in proportion for more.
+            rows: to read for up to ten places, and in proportion for more, where most pass the filter.
+            filtered_rows: that pass, to read where fewer do.
         """
         count = np.bincount(partition.list_of_row, minlength=len(partition.centroid))
         there = count > 0
         # By torch alone: two libraries' threads in one request wait for each other, several times as long as they work.
         self._centroid, self._count = torch.from_numpy(partition.centroid[there]), count[there]
         self._begin = np.concatenate([[0], np.cumsum(self._count)])
-        self._vectors, self._rows = torch.from_numpy(vectors), rows
+        self._vectors, self._rows, self._filtered_rows = torch.from_numpy(vectors), rows, filtered_rows
 
     def search(
         self, query: np.ndarray, k: int, allowed: np.ndarray | None = None
@@ -104,7 +105,8 @@ class PartitionIndex:
         asked = torch.from_numpy(query)
         lists = torch.argsort(self._centroid @ asked, descending=True, stable=True).numpy()
         lists = lists[passing[lists] > 0]
-        wanted = max(self._rows * max(k, K) // K, k)
+        most_pass = passing.sum() > MOST * self._begin[-1]
+        wanted = max((self._rows if most_pass else self._filtered_rows) * max(k, K) // K, k)
         lists = lists[: int(np.searchsorted(np.cumsum(passing[lists]), wanted)) + 1]
         count = self._count[lists]
         first = np.cumsum(count) - count
@@ -133,6 +135,8 @@ ROWS = tuple(500 * 2**i for i in range(8))
 """Rows to read that are tried."""
 SELECTIVITIES = (1.0, 0.1, 0.01)
 """Shares of the rows that pass filters drawn at random."""
+MOST = 0.9
+"""Where a greater share of the rows passes, there is hardly a filter: some items are withdrawn, or were streamed."""
 COMMON = 5
 """Most common types and languages, and pairs of them, by which filters are measured."""
 
@@ -189,8 +193,15 @@ def choose_index(
     measured = measure(partition, vectors[order], queries[chosen], filters, config.index_recall)
     if measured is None:
         return None, EXACT
-    rows, recall = measured
-    return partition, IndexRecord(kind="ivf_flat", lists=len(partition.centroid), rows=rows, recall=recall)
+    (rows, filtered_rows), recall = measured
+    record = IndexRecord(
+        kind="ivf_flat",
+        lists=len(partition.centroid),
+        rows=rows,
+        filtered_rows=filtered_rows,
+        recall=recall,
+    )
+    return partition, record
 
 
 def measure(
@@ -199,8 +210,10 @@ def measure(
     queries: np.ndarray,
     filters: Mapping[str, np.ndarray],
     enough: float,
-) -> tuple[int, dict[str, float]] | None:
+) -> tuple[tuple[int, int], dict[str, float]] | None:
     """The fewest rows to read for a mean recall@10 of `enough` under every filter, and that recall by filter.
+
+    First for filters that most rows pass, then for the others.
 
     Args:
         vectors: (n, dim) in the order of `partition.order`; queries: (q, dim).
@@ -214,23 +227,32 @@ def measure(
         scores = vectors @ query
         for name, allowed in filters.items():
             exact[name].append(_best(np.where(allowed, scores, -np.inf)))
-    for rows in ROWS:
-        index = PartitionIndex(partition, vectors, rows)
-        recall = {
-            name: float(
-                np.mean(
-                    [
-                        np.isin(index.search(query, K, allowed)[0], found).sum() / max(len(found), 1)
-                        for query, found in zip(queries, exact[name], strict=True)
-                    ]
-                )
-            )
+    chosen: list[int] = []
+    recall: dict[str, float] = {}
+    for most_pass in (True, False):
+        asked = {
+            name: allowed
             for name, allowed in filters.items()
-            if allowed.any()
+            if allowed.any() and (allowed.mean() > MOST) == most_pass
         }
-        if min(recall.values()) >= enough:
-            return rows, recall
-    return None
+        for rows in ROWS:
+            index = PartitionIndex(partition, vectors, rows, rows)
+            found = {name: _recall(index, queries, exact[name], allowed) for name, allowed in asked.items()}
+            if min(found.values(), default=1.0) >= enough:
+                break
+        else:
+            return None
+        chosen.append(rows)
+        recall |= found
+    return (chosen[0], chosen[1]), recall
+
+
+def _recall(index: PartitionIndex, queries: np.ndarray, best: list[np.ndarray], allowed: np.ndarray) -> float:
+    """Mean over queries of the share of the best rows that is found."""
+    found = [index.search(query, K, allowed)[0] for query in queries]
+    return float(
+        np.mean([np.isin(rows, own).sum() / max(len(own), 1) for rows, own in zip(found, best, strict=True)])
+    )
 
 
 def _best(scores: np.ndarray) -> np.ndarray:

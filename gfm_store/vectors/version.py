@@ -163,12 +163,14 @@ class IndexRecord(_Record):
     kind: Literal["exact", "ivf_flat"]
     lists: int
     rows: int
-    """That pass the filter: so many a request for up to ten items reads."""
+    """So many a request for up to ten items reads, where most pass the filter."""
+    filtered_rows: int
+    """And so many that pass, where fewer do."""
     recall: dict[str, float]
     """Recall@10 against exact search, by filter: a share of the items at random, or what is asked for."""
 
 
-EXACT = IndexRecord(kind="exact", lists=0, rows=0, recall={"1.0": 1.0})
+EXACT = IndexRecord(kind="exact", lists=0, rows=0, filtered_rows=0, recall={"1.0": 1.0})
 """What small versions are searched by, and those that were built before there were indexes."""
 
 
