@@ -26,7 +26,7 @@ from gfm_store.warehouse.history import (
 
 SIGNALS = dict.fromkeys(STRONG_SIGNALS, 0) | dict.fromkeys(WEAK_SIGNALS, 1) | {SKIP_SIGNAL: 2}
 REQUESTS_BEFORE_CACHE = 30
-"""Reading all events by user costs about as much as so many requests that pass over all of them."""
+"""Reading all events by user costs about as much as so many requests of one user that pass over all of them."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,14 @@ class Session:
 
     def users(self, user_ids: pa.Array) -> AskedUsers:
         """Users of the warehouse, with their histories."""
-        self._requests += 1
-        if self._requests == REQUESTS_BEFORE_CACHE:
-            self._cache = HistoryCache.read(self.warehouse)
         days = self.bound.model.history_days
-        if self._cache is not None and len(user_ids) == 1:
-            tables = self._cache.asked(user_ids, self.now, days)
-        else:
-            tables = read_asked(self.warehouse, user_ids, self.now, days)
-        return self._asked(user_ids, tables)
+        if len(user_ids) == 1:
+            self._requests += 1
+            if self._requests == REQUESTS_BEFORE_CACHE:
+                self._cache = HistoryCache.read(self.warehouse)
+            if self._cache is not None:
+                return self._asked(user_ids, self._cache.asked(user_ids, self.now, days))
+        return self._asked(user_ids, read_asked(self.warehouse, user_ids, self.now, days))
 
     def somebody(
         self, node: np.ndarray, event_type: list[str], event_ts: pa.Array, moment: datetime

@@ -120,7 +120,7 @@ class AskedTables:
 
 
 def number_items(warehouse: Warehouse, item_id: pa.Array) -> None:
-    """Make `item_node`, items numbered by their place in `item_id`, and `known_history` above it, unsorted."""
+    """Make `item_node`, items numbered by their place in `item_id`, and `known_history` above it."""
     node = pa.array(np.arange(len(item_id), dtype=np.int32))
     warehouse.execute("DROP VIEW IF EXISTS known_history")
     warehouse.register("given_item_node", pa.table({"node": node, "item_id": item_id}))
@@ -141,11 +141,11 @@ class HistoryCache:
     begin: np.ndarray
     """(U + 1,) int64: where each user's events begin."""
     event: pa.Table
-    """user_index (0), node, signal, event_ts; by user, then as `one_history` has them."""
+    """node, signal, event_ts; by user, then as `one_history` has them."""
     profile_id: pa.Array
     """(P,) ascending."""
     profile: pa.Table
-    """user_index (0) and features; P rows, then one without any, for users without a profile."""
+    """Features; P rows, then one without any, for users without a profile."""
 
     @classmethod
     def read(cls, warehouse: Warehouse) -> Self:
@@ -159,13 +159,13 @@ class HistoryCache:
         )
         profile = warehouse.arrow("SELECT * FROM user_profile ORDER BY user_id")
         nobody = pa.table([pa.nulls(1, field.type) for field in profile.schema], schema=profile.schema)
-        feature = pa.concat_tables([profile, nobody]).drop_columns("user_id")
+        feature = pa.concat_tables([profile, nobody]).drop_columns("user_id").combine_chunks()
         return cls(
             user["user_id"].combine_chunks(),
             begin,
-            _of_user_0(event),
+            event.combine_chunks(),
             profile["user_id"].combine_chunks(),
-            _of_user_0(feature),
+            feature,
         )
 
     def asked(self, user_id: pa.Array, as_of: datetime, history_days: int) -> AskedTables:
@@ -177,12 +177,11 @@ class HistoryCache:
         event = event.filter(pc.less(event["event_ts"], pa.scalar(as_of, pa.timestamp("us"))))
         feature = self.profile.slice(len(self.profile_id) if row is None else row, 1)
         user_node = pa.table({"user_index": pa.array([0], pa.int32()), "user_id": user_id})
-        return _asked(user_node, event, feature, as_of, history_days)
+        return _asked(user_node, _of_user_0(event), _of_user_0(feature), as_of, history_days)
 
 
 def _of_user_0(table: pa.Table) -> pa.Table:
-    zero = pa.array(np.zeros(table.num_rows, dtype=np.int32))
-    return table.add_column(0, "user_index", zero).combine_chunks()
+    return table.add_column(0, "user_index", pa.array(np.zeros(table.num_rows, dtype=np.int32)))
 
 
 def _place(ids: pa.Array, wanted: str) -> int | None:

@@ -12,6 +12,7 @@ import pytest
 from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 from gfm_store.evaluation.baselines import BASELINES
+from gfm_store.locks import exclusive
 from jobs import evaluate
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,14 @@ def find(found, system, view, metric):
     figures = [f for f in found["figures"] if (f["system"], f["view"], f["metric"]) == (system, view, metric)]
     assert len(figures) == 1
     return figures[0]
+
+
+def test_not_while_somebody_is_forgotten(tmp_path, run):
+    root = make_warehouse(tmp_path / "warehouse", catalogue("p1"), [stream("u", "p1", 1)])
+    with exclusive(root, "evaluation"):
+        code, printed, found = run(root)
+    assert (code, found) == (2, None)
+    assert "what the evaluation reads" in printed.err
 
 
 @pytest.mark.slow

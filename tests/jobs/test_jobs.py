@@ -130,9 +130,10 @@ def test_recommend_writes_files(published, tmp_path, ending, capsys):
 def test_recommend_takes_what_the_store_takes(published, tmp_path):
     with gfm_store.open(published) as store:
         found = store.sql(
-            "SELECT language, creator FROM item JOIN retrieval USING (item_id, language)"
-        ).to_pylist()
-        languages = sorted({row["language"] for row in found} - {None})[:2]
+            "SELECT item.language, item.creator FROM item JOIN retrieval USING (item_id) ORDER BY item_id"
+        )
+        languages = sorted(found["language"].drop_null().unique().to_pylist())[:2]
+        creator = found["creator"].drop_null()[0].as_py()
         unlike = store.recommend("user-066", 3)["item_id"][0].as_py()
         settings = {
             "languages": languages,
@@ -143,9 +144,6 @@ def test_recommend_takes_what_the_store_takes(published, tmp_path):
             "include_seen": True,
         }
         expected = store.recommend("user-066", 5, **settings)
-        creator = expected.join(store.sql("SELECT item_id, creator FROM item"), "item_id")["creator"][
-            0
-        ].as_py()
         of_one = store.recommend("user-066", 5, creators=creator)
     argv = ["--user", "user-066", "-k", 5, "--published-after", "2000-01-01", "--exclude", unlike]
     argv += ["--max-per-creator", 1, "--diversity", 0.4, "--include-seen"]

@@ -258,7 +258,7 @@ def test_no_warehouse(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
-def test_not_while_an_evaluation_holds_the_users_data(copy, tmp_path):
+def test_not_while_an_evaluation_holds_the_users_data(copy):
     """What it is about to write names the user."""
     with shared(copy, "evaluation"), shared(copy, "evaluation"):  # several evaluations are no harm
         with pytest.raises(WarehouseLockedError, match=r"Another evaluation .*try again when it has ended"):
