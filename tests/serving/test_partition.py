@@ -84,14 +84,14 @@ def test_what_is_stored_is_what_is_found(partition, vectors, queries):
 
 
 def test_a_filter_that_goes_with_the_vectors_costs_no_recall(partition, vectors, queries):
-    """What passes lies in lists that are far from what is asked for, with a little in all others."""
+    """Some 650 rows pass: most in lists far from what is asked for, a little in all others. 200 of them are read."""
     rows, list_of_row = vectors[partition.order], np.sort(partition.list_of_row)
     stray = np.random.default_rng(4).random(len(rows)) < 0.01
     shares = []
     for query in queries:
         far = np.argsort(partition.centroid @ query)[:6]
         allowed = np.isin(list_of_row, far) | stray
-        found = PartitionIndex(partition, rows, 1, 500).search(query, 10, allowed)[0]
+        found = PartitionIndex(partition, rows, 1, 200).search(query, 10, allowed)[0]
         shares.append(np.isin(exact(rows, query, 10, allowed), found).mean())
     assert np.mean(shares) > 0.95
 
