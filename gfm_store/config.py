@@ -93,11 +93,13 @@ class HGNNConfig(_Settings):
     """Random catalogue items per step, shared by its targets."""
     batch_size: int = Field(512, ge=2)
     """Targets per step."""
-    epochs: int = Field(10, ge=1)
-    """The one with the best validation is kept."""
+    early_epochs: int = Field(4, ge=1)
+    """First, without the last days before `as_of`: gates ask what weights are worth that have not seen them."""
+    epochs: int = Field(7, ge=1)
+    """Then with everything, from there."""
     steps_per_epoch: int = Field(60, ge=1)
     validation_share: float = Field(0.05, gt=0, lt=0.5)
-    """Share of the users whose sets are held out."""
+    """Share of the users whose sets are held out, to see how training goes."""
     validation_targets: int = Field(4096, ge=1)
     """At most this many held-out targets are ranked per epoch."""
     learning_rate: float = Field(2e-3, gt=0)

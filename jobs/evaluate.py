@@ -30,7 +30,7 @@ EXAMPLES = """
 
     python -m jobs.evaluate --warehouse shop --as-of 2014-01-25 --horizon-days 180 --out report
 
-    python -m jobs.evaluate --ablations
+    python -m jobs.evaluate --ablations --seeds 3
 """
 SHOWN = ("HR@10", "NDCG@10", "Recall@50")
 
@@ -58,6 +58,15 @@ def evaluation(
         bool,
         typer.Option("--ablations", help="Also measure what each part of the model is worth; takes long."),
     ] = False,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            metavar="N",
+            min=1,
+            help="Fit the model and its varieties so many times; figures are means over the fits.",
+        ),
+    ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +86,9 @@ def evaluation(
     open_warehouse(root).close()  # before a lock makes a folder of what is none
     with shared(root, "evaluation"):  # nobody is forgotten meanwhile, whom it would write back
         with open_warehouse(root, threads=settings.threads, memory_limit=settings.memory_limit) as opened:
-            result = evaluate(opened, settings, protocol.value, moment, horizon_days, ablations=ablations)
+            result = evaluate(
+                opened, settings, protocol.value, moment, horizon_days, ablations=ablations, seeds=seeds
+            )
         folder.mkdir(parents=True, exist_ok=True)
         result.write(folder / "metrics.json")
         write_report(result, folder / "report.html")

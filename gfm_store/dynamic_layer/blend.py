@@ -1,12 +1,15 @@
 """The two sides of the score: momentum of items, linear factors, and categories, in one dot product. Modules only.
 
-    blend(user, item) = <w(user), g(item)> + b(item) + sum_k a_k(user) <mean f_k of the history, f_k(item)>
-                        + <C c(user), D c(item)>
+    blend(user, item) = <w(user), g(item)> + b(item) + <C c(user), D c(item)>
+                        + sum_k a_k(user) <mean f_k of the history, f_k(item)>
+                        + sum_k sum_j v_k(j) <f_k(j), f_k(item)>, j: what waits to be streamed
 
 `g` and `b` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream. `w`
 and `a` read the kind of history: how much of what, how long ago, and how new and how popular the user's items were
-when they were streamed. Those who follow what is new get what is rising; others get their own corner. `c` are
-categories: an item's language and genres; a user's profile, and how often each category is in the history.
+when they were streamed. Those who follow what is new get what is rising; others get their own corner. In the mean
+each item counts once, and less where it has only weak signals: such an item waits to be streamed, and `v` asks for it
+the more, the newer its signal is. `c` are categories: an item's language and genres; a user's profile, and how often
+each category is in the history.
 """
 
 from dataclasses import dataclass
@@ -92,6 +95,18 @@ def user_state(history: HistoryBatch, traits: Tensor, num_types: int) -> Tensor:
     return torch.cat([counts, there[:, :1], last, *means], dim=-1)
 
 
+def touched(history: HistoryBatch) -> tuple[Tensor, Tensor]:
+    """Each item of a history once: (B, L) bool the newest stream of those that were streamed, and (B, L) bool the
+    newest weak signal on those that were not, nor skipped since: they wait."""
+    signal = torch.where(history.slot >= 0, history.slot % NUM_SIGNALS, -1)
+    same = history.node[:, :, None] == history.node[:, None, :]  # (B, L, L)
+    newer = torch.ones(same.shape[1:], dtype=torch.bool, device=same.device).tril(-1)  # newest event first
+    strong = (signal == 0)[:, None, :]
+    streamed_since, streamed = (same & newer & strong).any(dim=-1), (same & strong).any(dim=-1)
+    touched_since = (same & newer & (signal >= 0)[:, None, :]).any(dim=-1)
+    return (signal == 0) & ~streamed_since, (signal == 1) & ~streamed & ~touched_since
+
+
 @dataclass(frozen=True)
 class BlendSizes:
     """What the shapes of the weights follow from; kept beside them."""
@@ -126,7 +141,13 @@ class Blend(nn.Module):
         self.user = nn.Sequential(
             nn.Linear(state, HIDDEN), nn.ReLU(), nn.Dropout(0.1), nn.Linear(HIDDEN, momentum_dim)
         )
-        self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, len(sizes.factor_dims)))
+        num_factors = len(sizes.factor_dims)
+        self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, num_factors))
+        self.weak = nn.Parameter(torch.tensor(-1.0))  # softplus of it is the weight of what waits in the mean
+        # Logarithm of `v`: a level of each factor and each type, and how each factor falls with age.
+        self.wait_level = nn.Parameter(torch.zeros(num_factors))
+        self.wait_fall = nn.Parameter(torch.zeros(num_factors))
+        self.wait_type = nn.Parameter(torch.zeros(sizes.num_types + 1))  # the last: types unknown to training
         # Where nothing is known of categories, they say nothing.
         self.item_categories = _small(sizes.num_categories, sizes.category_dim)
         self.user_categories = _small(sizes.num_categories + sizes.num_profile, sizes.category_dim)
@@ -150,13 +171,15 @@ class Blend(nn.Module):
         """(B, dim), with a history of the moment of `context` and profiles (B, P) bool."""
         state = self._scaled("state", user_state(history, context.traits, self.sizes.num_types))
         share = functional.softplus(self.share(state))
-        strong = ((history.slot >= 0) & (history.slot % NUM_SIGNALS == 0)).float()
+        heard, waits = (one.float() for one in touched(history))
+        taste = heard + functional.softplus(self.weak) * waits
         tastes = [
-            share[:, k, None] * functional.normalize((strong[:, None] @ table[history.node])[:, 0], dim=-1)
+            share[:, k, None] * functional.normalize(_sum_over(history.node, table, taste), dim=-1)
+            + _sum_over(history.node, table, waits * self._wait(k, history))
             for k, table in enumerate(context.factors)
         ]
-        often = (strong[:, None] @ context.categories[history.node].float())[:, 0]
-        often = often / strong.sum(1, keepdim=True).clamp_min(1)
+        often = (heard[:, None] @ context.categories[history.node].float())[:, 0]
+        often = often / heard.sum(1, keepdim=True).clamp_min(1)
         categories = torch.cat([often, profile.float()], dim=-1) @ self.user_categories
         return torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
 
@@ -176,16 +199,26 @@ class Blend(nn.Module):
             SKIP * functional.softplus(self.share(state)) / skip.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
         )
         taken = [
-            share[:, k, None]
-            * functional.embedding_bag(history.node, table, mode="sum", per_sample_weights=skip)
+            share[:, k, None] * _sum_over(history.node, table, skip)
             for k, table in enumerate(context.factors)
         ]
         beside = (self.sizes.momentum_dim + 1, self.sizes.category_dim)
         return functional.pad(torch.cat(taken, dim=-1), beside)
 
+    def _wait(self, k: int, history: HistoryBatch) -> Tensor:
+        """(B, L): how much an item that waits is asked for by factor k."""
+        item_type = (history.slot // NUM_SIGNALS).clamp(0, self.sizes.num_types)
+        fall = functional.softplus(self.wait_fall[k]) * history.age.log1p()
+        return (self.wait_level[k] + self.wait_type[item_type] - fall).exp()
+
     def _scaled(self, name: str, values: Tensor) -> Tensor:
         scaled: Tensor = (values - self.get_buffer(f"{name}_mean")) / self.get_buffer(f"{name}_scale")
         return scaled
+
+
+def _sum_over(node: Tensor, table: Tensor, weight: Tensor) -> Tensor:
+    """(B, r): rows of `table` (N, r) at `node` (B, L), weighted (B, L), summed over L."""
+    return functional.embedding_bag(node, table, mode="sum", per_sample_weights=weight)
 
 
 def _small(rows: int, columns: int) -> nn.Parameter:

@@ -31,6 +31,7 @@ from gfm_store.dynamic_layer.ranking import ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
+from gfm_store.static_layer.encoder import Embedded
 from gfm_store.warehouse.history import TrainingTables
 
 
@@ -57,7 +58,7 @@ class DynamicFit:
     every moment. None where nothing could be held out."""
     held_out_days: int
     held_out_vectors: np.ndarray
-    """(N, dim) float32: HGNN vectors as they stood before those days."""
+    """(N, dim) float32: HGNN vectors as they stood before those days, by weights that have not seen them."""
 
     def rotated(self, rotation: np.ndarray) -> Self:
         """The same scores in a space turned by an orthogonal (model.dim - 1, model.dim - 1)."""
@@ -94,7 +95,7 @@ class DynamicFit:
 def fit_dynamic(
     item_node: pa.Table,
     item_types: list[str],
-    vectors_at: Callable[[datetime], np.ndarray],
+    vectors_at: Callable[[datetime], Embedded],
     text: np.ndarray,
     item_text: pa.Table,
     tables: TrainingTables,
@@ -105,15 +106,15 @@ def fit_dynamic(
     Args:
         item_node: the items known at the moment, by node.
         item_types: types by type index, as the static layer knows them; further types are "unknown".
-        vectors_at: (N, dim) HGNN vectors, by node, from what was known before a moment. What is learned from the past
-            reads the vectors of its time: today's have seen what came after.
+        vectors_at: HGNN vectors, by node, from what was known before a moment. What is learned from the past reads the
+            vectors of its time: today's have seen what came after.
         text: (N, text_dim), by node.
         item_text: column `text`, by node.
     """
     two_tower = config.two_tower
     available = column(item_node, "is_available", torch.bool)
     plan = plan_snapshots(tables, available.numel(), config)
-    moments = read_moments(plan, vectors_at)
+    moments, early_moments = read_moments(plan, vectors_at)
     vectors = moments.at(-1).numpy()
     model = _untrained(item_node, item_types, vectors.shape[1], text.shape[1], tables, two_tower)
     items = model.item_features(item_node, vectors, text)
@@ -132,13 +133,23 @@ def fit_dynamic(
         with training_device(config) as device:
             profile = model.profile_codes(tables.history.user_feature)
             trainer = TwoTowerTrainer(
-                tables, items, moments, profile, available, model.sizes, two_tower, config.seed, device
+                tables,
+                items,
+                moments,
+                early_moments,
+                profile,
+                available,
+                model.sizes,
+                two_tower,
+                config.seed,
+                device,
             )
             model = replace(model, towers=trainer.fit().cpu())
         if trainer.early is not None:
             early = replace(model, towers=copy.deepcopy(trainer.early).cpu())
     if reader is not None and examples:
-        model, early, losses = _with_blend(model, early, reader, examples, trainer, plan, config)
+        before = replace(reader, moments=early_moments)
+        model, early, losses = _with_blend(model, early, reader, before, examples, trainer, plan, config)
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
@@ -151,7 +162,7 @@ def fit_dynamic(
         vectors,
         early,
         plan.validation_days if early is not None else 0,
-        moments.at(plan.validation_days - 1).numpy(),
+        early_moments.at(plan.validation_days - 1).numpy(),
     )
 
 
@@ -226,6 +237,7 @@ def _with_blend(
     model: DynamicModel,
     early: DynamicModel | None,
     reader: SnapshotReader,
+    early_reader: SnapshotReader,
     examples: list[Example],
     trainer: TwoTowerTrainer | None,
     plan: Plan,
@@ -233,8 +245,8 @@ def _with_blend(
 ) -> tuple[DynamicModel, DynamicModel | None, list[float]]:
     """The model with a blend of all snapshots, the early one with a blend of those before the last days, and losses."""
     settings, num_types = config.blend, len(model.item_types)
-    trial = _trial_blend(reader, examples, plan, num_types, config)
-    weight = 0.0 if trainer is None else _tower_weight(reader, trainer, trial, plan, config)
+    trial = _trial_blend(early_reader, examples, plan, num_types, config)
+    weight = 0.0 if trainer is None else _tower_weight(early_reader, trainer, trial, plan, config)
     blend, losses = fit_blend(examples, num_types, settings, config.seed)
     now = reader.snapshot(-1).context
     blended = FittedBlend(blend, now, reader.as_of, weight, settings.max_categories)
@@ -252,7 +264,7 @@ def _trial_blend(
     """The same recipe without the last days; None where nothing lies before them."""
     cut = plan.validation_days - 1
     newest = cut + min(config.blend.min_horizon_days, plan.horizon_days)
-    snapshots = [example.snapshot for example in examples if example.snapshot.day >= newest]
+    snapshots = [reader.embedded(one.snapshot) for one in examples if one.snapshot.day >= newest]
     before = ask(reader, snapshots, plan.horizon_days, until=cut)
     if not before:
         return None

@@ -14,6 +14,8 @@ from torch import Tensor
 from gfm_store import progress
 from gfm_store.config import Config, TwoTowerConfig
 from gfm_store.dynamic_layer.history import DAY, column, microseconds
+from gfm_store.static_layer.encoder import Embedded
+from gfm_store.warehouse.connection import Warehouse
 from gfm_store.warehouse.history import TrainingTables
 
 
@@ -49,6 +51,12 @@ def plan_snapshots(tables: TrainingTables, num_items: int, config: Config) -> Pl
     return Plan(tables.history.as_of, np.unique(days).tolist(), horizon, validation)
 
 
+def held_out_days(warehouse: Warehouse, as_of: datetime, config: Config) -> int:
+    """The last days before `as_of` that a dynamic refresh would hold out of what it learns from."""
+    moment = column(warehouse.select("history/first_stream", as_of=as_of), "event_ts")
+    return validation_days(moment, microseconds(as_of), config.two_tower)
+
+
 def validation_days(moment: Tensor, as_of: int, config: TwoTowerConfig) -> int:
     """The last days that hold enough pairs, at most a quarter of all. `moment`: (n,) microseconds of the pairs."""
     days = config.validation_days
@@ -76,12 +84,18 @@ class Moments:
         return self.vectors[int(self.index(torch.tensor([day])))]
 
 
-def read_moments(plan: Plan, vectors_at: Callable[[datetime], np.ndarray]) -> Moments:
-    """The vectors of all snapshots, of the moment before the validation days, and of `as_of`."""
-    days = sorted({-1, plan.validation_days - 1, *plan.days})
-    vectors = []
+def read_moments(plan: Plan, vectors_at: Callable[[datetime], Embedded]) -> tuple[Moments, Moments]:
+    """The vectors of all snapshots, of the moment before the validation days, and of `as_of`; and those up to the
+    validation days by weights that have not seen them."""
+    held_out = plan.validation_days - 1
+    days = sorted({-1, held_out, *plan.days})
+    embedded = []
     with progress.task("HGNN vectors at earlier moments", len(days), "moments") as task:
         for day in days:
-            vectors.append(torch.from_numpy(vectors_at(plan.as_of - timedelta(days=day + 1))))
+            embedded.append(vectors_at(plan.as_of - timedelta(days=day + 1)))
             task.advance()
-    return Moments(torch.tensor(days), vectors)
+    early = [(day, one.early) for day, one in zip(days, embedded, strict=True) if day >= held_out]
+    return (
+        Moments(torch.tensor(days), [torch.from_numpy(one.vectors) for one in embedded]),
+        Moments(torch.tensor([day for day, _ in early]), [torch.from_numpy(vectors) for _, vectors in early]),
+    )

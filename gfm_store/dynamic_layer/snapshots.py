@@ -4,7 +4,7 @@ The blend learns to predict ahead, as it is used: a list is made at one moment a
 Nothing in a snapshot has seen what it is asked to predict: counts, ages and HGNN vectors end where its horizon begins.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import torch
@@ -164,6 +164,12 @@ class SnapshotReader:
         factors = (self.lexical, self.moments.at(day))
         context = ItemContext(features, traits, factors, self.categories)
         return Snapshot(day, context, known.nonzero()[:, 0])
+
+    def embedded(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot of another reader with the HGNN vectors of this one."""
+        words, _ = snapshot.context.factors
+        factors = (words, self.moments.at(snapshot.day))
+        return replace(snapshot, context=replace(snapshot.context, factors=factors))
 
     def targets(self, snapshot: Snapshot, horizon_days: int, until: int = -1) -> Targets:
         """The first known items that users newly streamed within the horizon after a snapshot.

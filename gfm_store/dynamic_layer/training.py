@@ -55,17 +55,30 @@ class Epoch:
     """NDCG@10 on the last days; 0 where nothing was held out."""
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """Items as they stood at some moments."""
+
+    moments: Moments
+    items: list[ItemFeatures]
+    """One a moment."""
+
+    def at(self, day: int) -> ItemFeatures:
+        """For what happens on a day."""
+        return self.items[int(self.moments.index(torch.tensor([day])))]
+
+
 @dataclass
 class TwoTowerTrainer:
     """Fits a two-tower on `tables`, with frozen item features.
 
-    The last days before `as_of` choose the epoch to stop at; then all days are seen once more, the last ones for
-    the first time.
+    The last days before `as_of` choose how many epochs there are; then towers are trained anew, so many epochs on all
+    days. What is trained without these days reads vectors by weights that have not seen them.
     Shapes: N items, U users, B pairs a step, J = B + `num_negatives` candidates a step, W windows.
 
     Args:
         items: features of all N items, by node.
-        moments: what stands in for `items.vector` at earlier moments.
+        moments: what stands in for `items.vector` at earlier moments; early_moments: the same without the last days.
         profile: (U, P) int64, codes of the users' categorical features.
         candidates: (N,) bool: items that may be drawn as negatives.
     """
@@ -73,6 +86,7 @@ class TwoTowerTrainer:
     tables: TrainingTables
     items: ItemFeatures
     moments: Moments
+    early_moments: Moments
     profile: Tensor
     candidates: Tensor
     sizes: Sizes
@@ -91,11 +105,14 @@ class TwoTowerTrainer:
         self.popularity = Popularity.from_table(self.tables.item_day, self.config.popularity_windows_days)
         self._item_type = self.items.item_type
         items = self.items.to(self.device)
-        self._items = [replace(items, vector=vectors.to(self.device)) for vectors in self.moments.vectors]
+        self._whole, self._early = (
+            _Reading(moments, [replace(items, vector=one.to(self.device)) for one in moments.vectors])
+            for moments in (self.moments, self.early_moments)
+        )
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def fit(self) -> TwoTower:
-        """Train on all but the last days until these are ranked no better, then once more on all days."""
+        """Train on all but the last days until these are ranked no better, then anew, as long, on all days."""
         run = _Run(self.sizes, self.config, self.seed, self.device)
         if not len(self._pairs):
             progress.say("Towers: there are no streams to learn from; their vectors are those of chance.")
@@ -104,23 +121,24 @@ class TwoTowerTrainer:
         held = self._pairs.moment >= self._as_of - validation_days * DAY
         epochs = self.config.max_epochs  # of all days, where nothing can be held out
         if held.any() and not held.all():
-            epochs = 1
             early, late = (self._pairs.rows(part.nonzero()[:, 0]) for part in (~held, held))
-            self._search(run, early, late, validation_days)
+            epochs = self._search(run, early, late, validation_days)
             self.early = copy.deepcopy(run.average).eval()
-        steps = self._num_steps(self._pairs)
+            run = _Run(self.sizes, self.config, self.seed, self.device)
+        steps = self._num_steps(self._pairs, self._whole)
         with progress.task("Towers, all days", epochs * steps, "steps") as task:
             for _ in range(epochs):
-                self._epoch(run, self._pairs, task)
+                self._epoch(run, self._pairs, self._whole, task)
         return run.average.eval()
 
-    def _search(self, run: "_Run", early: Pairs, late: Pairs, validation_days: int) -> None:
-        """Train on the early pairs; leaves `run` as it was after the epoch that ranked the late ones best."""
+    def _search(self, run: "_Run", early: Pairs, late: Pairs, validation_days: int) -> int:
+        """Train on the early pairs; leaves `run` as it was after the epoch that ranked the late ones best, and says
+        which this was."""
         best, best_state, stale = -1.0, run.state(), 0
-        steps = self._num_steps(early)
+        steps = self._num_steps(early, self._early)
         with progress.task("Towers, early stopping", self.config.max_epochs * steps, "steps") as task:
             for _ in range(self.config.max_epochs):
-                loss = self._epoch(run, early, task)
+                loss = self._epoch(run, early, self._early, task)
                 ndcg = self._validate(run.average, late, validation_days)
                 self.epochs.append(Epoch(loss, ndcg))
                 task.note(f"loss {loss:.3f}, NDCG@10 of the last {validation_days} days {ndcg:.4f}")
@@ -130,13 +148,14 @@ class TwoTowerTrainer:
                 if stale >= self.config.patience and stale * steps >= self.config.patience_steps:
                     break
         run.load_state(best_state)
+        return max(range(len(self.epochs)), key=lambda i: self.epochs[i].validation_ndcg) + 1
 
-    def _epoch(self, run: "_Run", pairs: Pairs, task: progress.Task) -> float:
+    def _epoch(self, run: "_Run", pairs: Pairs, reading: "_Reading", task: progress.Task) -> float:
         """One pass over `pairs`; returns the mean loss."""
         run.model.train()
         frequency = torch.bincount(pairs.node, minlength=self.candidates.numel()).double() / len(pairs)
         batches = []
-        for place, mine in self._by_moment(pairs):
+        for place, mine in self._by_moment(pairs, reading):
             runs = mine.split(RUN_LENGTH)
             order = torch.randperm(len(runs), generator=self._generator).tolist()
             batches += [
@@ -146,20 +165,20 @@ class TwoTowerTrainer:
         total = 0.0
         for i in torch.randperm(len(batches), generator=self._generator).tolist():
             place, batch = batches[i]
-            loss = self._loss(run.model, pairs.rows(batch), frequency, self._items[place])
+            loss = self._loss(run.model, pairs.rows(batch), frequency, reading.items[place])
             run.step(loss)
             total += float(loss.detach()) * batch.numel()
             task.advance()
         return total / len(pairs)
 
-    def _by_moment(self, pairs: Pairs) -> list[tuple[int, Tensor]]:
+    def _by_moment(self, pairs: Pairs, reading: "_Reading") -> list[tuple[int, Tensor]]:
         """The moments whose vectors serve some of the pairs, and which pairs these are."""
-        moment = self.moments.index((self._as_of - 1 - pairs.moment) // DAY)
+        moment = reading.moments.index((self._as_of - 1 - pairs.moment) // DAY)
         return [(place, (moment == place).nonzero()[:, 0]) for place in moment.unique().tolist()]
 
-    def _num_steps(self, pairs: Pairs) -> int:
+    def _num_steps(self, pairs: Pairs, reading: "_Reading") -> int:
         """Of an epoch: a step's pairs are of one moment."""
-        runs = [-(-mine.numel() // RUN_LENGTH) for _, mine in self._by_moment(pairs)]
+        runs = [-(-mine.numel() // RUN_LENGTH) for _, mine in self._by_moment(pairs, reading)]
         return sum(-(-n // (self.config.batch_size // RUN_LENGTH or 1)) for n in runs)
 
     def _loss(self, model: TwoTower, pairs: Pairs, frequency: Tensor, items: ItemFeatures) -> Tensor:
@@ -226,8 +245,8 @@ class TwoTowerTrainer:
         return float(metric.compute())
 
     def item_vectors_at(self, model: TwoTower, items: Tensor, day: int) -> Tensor:
-        """(k, layers[-1] + W) of `items` (k,) before a day, counted backwards from `as_of`."""
-        features = self._items[int(self.moments.index(torch.tensor([day])))]
+        """(k, layers[-1] + W) of `items` (k,) for early towers, before a day, counted backwards from `as_of`."""
+        features = self._early.at(day)
         return torch.cat(
             [
                 model.item_vectors(
@@ -239,8 +258,8 @@ class TwoTowerTrainer:
         )
 
     def user_vectors_at(self, model: TwoTower, users: Tensor, day: int) -> Tensor:
-        """(u, layers[-1] + W) from the histories of `users` (u,) before a day."""
-        features = self._items[int(self.moments.index(torch.tensor([day])))]
+        """(u, layers[-1] + W) for early towers, from the histories of `users` (u,) before a day."""
+        features = self._early.at(day)
         moments = torch.full_like(users, self._as_of - (day + 1) * DAY)
         history = self.histories.before(
             users,

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow.compute as pc
 
 from gfm_store import progress
-from gfm_store.config import Config
+from gfm_store.config import NAMED, Config
 from gfm_store.errors import EmptyWarehouseError, UsageError
 from gfm_store.evaluation.baselines import SentenceVectors
 from gfm_store.evaluation.bench import Bench
-from gfm_store.evaluation.metrics import Estimate
+from gfm_store.evaluation.metrics import Sample
 from gfm_store.evaluation.model import Change, StandIn
 from gfm_store.evaluation.parts import Part
 from gfm_store.evaluation.result import MODEL, Series
@@ -23,6 +23,8 @@ from gfm_store.evaluation.split import Split
 ONE_PER_TYPE = "one model per type"
 FROZEN = "HGNN frozen"
 WITHOUT_HGNN = "without HGNN"
+LINEAR = "linear coordinates for the HGNN"
+NEITHER = "neither text nor HGNN"
 WINDOWS = 4
 """Successive windows with a refresh of the two-tower each."""
 STREAMS_PER_ITEM = (0, 1, 5, 20)
@@ -42,6 +44,11 @@ def _unbalanced(config: Config) -> Config:
     return config.model_copy(update={"hgnn": config.hgnn.model_copy(update={"balanced": False})})
 
 
+def _as_in_the_papers(config: Config) -> Config:
+    paper = NAMED["paper"]
+    return config.model_copy(update={name: getattr(paper, name) for name in ("hgnn", "two_tower", "blend")})
+
+
 ABLATIONS = (
     Ablation(
         WITHOUT_HGNN,
@@ -49,7 +56,7 @@ ABLATIONS = (
         Change(hgnn=False),
     ),
     Ablation(
-        "linear coordinates for the HGNN",
+        LINEAR,
         "Structural coordinates, singular vectors of who touched what, stand in for the HGNN vectors made from them.",
         Change(linear=True),
     ),
@@ -72,6 +79,16 @@ ABLATIONS = (
         "without weak signals",
         "Follows, previews and intents to pay are left out of histories.",
         Change(stand_ins=(StandIn("interaction_event", "evaluation/strong_event"),)),
+    ),
+    Ablation(
+        NEITHER,
+        "Random vectors stand in for HGNN vectors, and nothing reads text: momentum and categories are left.",
+        Change(hgnn=False, text=False),
+    ),
+    Ablation(
+        "papers' form",
+        "Settings `paper`: two HGNN layers, histories of 90 days, fully connected towers alone, on the same sets.",
+        Change(configure=_as_in_the_papers),
     ),
 )
 
@@ -132,9 +149,9 @@ def _measure_withheld(run: Run) -> None:
     run.add_model(name, "ablation", about, static, Change(static_stand_ins=few(0)))
     view = next(one for one in run.bench.views if one.name == f"type:{sparse}")
 
-    def hit_rate(part: Part) -> Estimate | None:
-        sums = run.bench.sums(view, part.arrays)
-        return run.bench.bootstrap.sample(view.users(split), sums).estimate("HR@10") if sums else None
+    def sample(lists: dict[str, np.ndarray]) -> Sample | None:
+        sums = run.bench.sums(view, lists)
+        return run.bench.bootstrap.sample(view.users(split), sums) if sums else None
 
     curve = [
         run.model_part(
@@ -146,20 +163,18 @@ def _measure_withheld(run: Run) -> None:
         for per_item in STREAMS_PER_ITEM
     ]
     constant = {"whole model": MODEL, "text neighbours": SentenceVectors.name}
-    run.series.append(
-        Series(
-            name=f"Cold start of {sparse}: HR@10",
-            x_title="streams known of each item",
-            x=list(map(float, STREAMS_PER_ITEM)),
-            lines={"withheld from the HGNN": [hit_rate(part) for part in curve]}
-            | {
-                label: [hit_rate(Part(run.lists[system]))] * len(STREAMS_PER_ITEM)
-                for label, system in constant.items()
-            },
-            about=f"{sparse} is withheld from HGNN training. Of each of its items so many streams are known "
-            "afterwards: to the HGNN, whose weights stay, when it embeds them, and to all that learns from users.",
-        )
+    about_curve = Series(
+        name=f"Cold start of {sparse}: HR@10",
+        x_title="streams known of each item",
+        x=list(map(float, STREAMS_PER_ITEM)),
+        lines={},
+        about=f"{sparse} is withheld from HGNN training. Of each of its items so many streams are known "
+        "afterwards: to the HGNN, whose weights stay, when it embeds them, and to all that learns from users.",
     )
+    lines = {"withheld from the HGNN": [sample(part.arrays) for part in curve]} | {
+        label: [sample(run.lists[system][-1])] * len(STREAMS_PER_ITEM) for label, system in constant.items()
+    }
+    run.add_series(about_curve, "HR@10", lines)
 
 
 def _measure_frozen(run: Run, notes: list[str]) -> None:
@@ -175,7 +190,7 @@ def _measure_frozen(run: Run, notes: list[str]) -> None:
         return
     about = f"The HGNN's weights are of {WINDOWS - 1} windows before the cut; its vectors are made anew."
     run.add_model(FROZEN, "ablation", about, frozen_part, Change(), {"trained at": f"{cuts[0]:%Y-%m-%d}"})
-    lines: dict[str, list[Estimate | None]] = {"frozen": [], "retrained": []}
+    lines: dict[str, list[Sample | None]] = {"frozen": [], "retrained": []}
     with progress.task("Frozen and retrained", len(cuts), "windows") as task:
         for other in benches:
             there = Run(other, None)
@@ -183,22 +198,21 @@ def _measure_frozen(run: Run, notes: list[str]) -> None:
             place = _places(other.split, split)
             kept = (frozen.numbered(place), frozen_part[1])
             lines["frozen"].append(
-                _ndcg(other, there.model_part(FROZEN, kept, Change(), other.is_headline).arrays)
+                _headline(other, there.model_part(FROZEN, kept, Change(), other.is_headline).arrays)
             )
             part = there.model_part("retrained", retrained, Change(), other.is_headline)
-            lines["retrained"].append(_ndcg(other, part.arrays))
+            lines["retrained"].append(_headline(other, part.arrays))
             task.advance()
-    lines["frozen"].append(_ndcg(bench, run.lists[FROZEN]))
-    lines["retrained"].append(_ndcg(bench, run.lists[MODEL]))
-    run.series.append(
-        Series(
-            name="Frozen HGNN: NDCG@10",
-            x_title=f"windows of {split.horizon_days} days after the HGNN was trained",
-            x=[float(i) for i in range(WINDOWS)],
-            lines=lines,
-            about="The two-tower is fitted anew at each cut: on the HGNN of the first cut, and on one retrained then.",
-        )
+    lines["frozen"].append(_headline(bench, run.lists[FROZEN][-1]))
+    lines["retrained"].append(_headline(bench, run.lists[MODEL][-1]))
+    about_lines = Series(
+        name="Frozen HGNN: NDCG@10",
+        x_title=f"windows of {split.horizon_days} days after the HGNN was trained",
+        x=[float(i) for i in range(WINDOWS)],
+        lines={},
+        about="The two-tower is fitted anew at each cut: on the HGNN of the first cut, and on one retrained then.",
     )
+    run.add_series(about_lines, "NDCG@10", lines)
 
 
 def _places(split: Split, among: Split) -> np.ndarray:
@@ -207,7 +221,7 @@ def _places(split: Split, among: Split) -> np.ndarray:
     return place
 
 
-def _ndcg(bench: Bench, lists: dict[str, np.ndarray]) -> Estimate | None:
+def _headline(bench: Bench, lists: dict[str, np.ndarray]) -> Sample | None:
     view = bench.views[0]
     sums = bench.sums(view, lists)
-    return bench.bootstrap.sample(view.users(bench.split), sums, False).estimate("NDCG@10") if sums else None
+    return bench.bootstrap.sample(view.users(bench.split), sums, False) if sums else None

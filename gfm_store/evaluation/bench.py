@@ -1,6 +1,6 @@
 """One split, everything that is ranked on it, and what was finished before: where each system is measured."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -11,7 +11,7 @@ import torch
 
 from gfm_store.config import Config
 from gfm_store.device import choose_device
-from gfm_store.evaluation.metrics import METRICS, Bootstrap, Sample, Sums, measure
+from gfm_store.evaluation.metrics import METRICS, Bootstrap, Sample, Sums, mean_sample, measure
 from gfm_store.evaluation.parts import Part, Parts, split_fingerprint
 from gfm_store.evaluation.protocols import Division, temporal
 from gfm_store.evaluation.ranking import LIST_LENGTH, Scorer, rank
@@ -54,6 +54,10 @@ class Bench:
             UsageError, EmptyWarehouseError: there is nothing to predict, or nothing before it.
         """
         return replace(self, division=temporal(self.warehouse, as_of, self.split.horizon_days, self.encode))
+
+    def seeded(self, seed: int) -> "Bench":
+        """The same for fits with another seed."""
+        return replace(self, config=self.config.model_copy(update={"seed": seed}))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -110,7 +114,7 @@ class Bench:
     @cached_property
     def bootstrap(self) -> Bootstrap:
         """The same resamples of users for all systems."""
-        return Bootstrap(len(self.split.user_id), self.config.seed)
+        return Bootstrap(len(self.split.user_id))
 
     def sums(self, view: View, lists: dict[str, np.ndarray]) -> Sums | None:
         """Metrics by user, or None: no target here, or the system did not rank these candidates."""
@@ -126,15 +130,15 @@ class Bench:
             self._num_candidates[view.candidates],
         )
 
-    def figures(self, lists_of: dict[str, dict[str, np.ndarray]]) -> list[Figure]:
-        """Every metric of every system in every view, beside the model's.
+    def figures(self, lists_of: Mapping[str, Sequence[dict[str, np.ndarray]]]) -> list[Figure]:
+        """Every metric of every system in every view, beside the model's; means over seeds.
 
         Args:
-            lists_of: lists by system, the model among them.
+            lists_of: lists by system, the model among them, for each seed that it was fitted with.
         """
         found = []
         for view in self.views:
-            samples = {name: self._sample(view, lists) for name, lists in lists_of.items()}
+            samples = {name: self._mean_sample(view, lists) for name, lists in lists_of.items()}
             model = samples[MODEL]
             for name, sample in samples.items():
                 found += _figures(name, view.name, sample, model)
@@ -153,6 +157,10 @@ class Bench:
             )
             for view in self.views
         ]
+
+    def _mean_sample(self, view: View, lists: Sequence[dict[str, np.ndarray]]) -> Sample | None:
+        samples = [sample for one in lists if (sample := self._sample(view, one)) is not None]
+        return mean_sample(samples) if samples else None
 
     def _sample(self, view: View, lists: dict[str, np.ndarray]) -> Sample | None:
         sums = self.sums(view, lists)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
+from itertools import combinations
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +22,8 @@ from gfm_store.evaluation.ablations import measure_ablations
 from gfm_store.evaluation.baselines import BASELINES, Baseline, Popularity, SentenceVectors, clear_caches
 from gfm_store.evaluation.bench import Bench
 from gfm_store.evaluation.examples import examples, item_map
-from gfm_store.evaluation.model import Change, Space
+from gfm_store.evaluation.metrics import overlap, type_shares
+from gfm_store.evaluation.model import Change, Space, StaticAt
 from gfm_store.evaluation.parts import Part, Parts
 from gfm_store.evaluation.protocols import ABOUT, LEAVE_ONE_OUT, leave_one_out, temporal
 from gfm_store.evaluation.result import MODEL, Evaluation, Example, GridPoint, ItemMap
@@ -39,6 +41,7 @@ HGNN_ABOUT = (
     "Nearest items by HGNN vectors to the user's own, with the half-life of sentence vectors; no two-tower."
 )
 UNTUNED = "They stand with the first settings of their grids."
+OVERLAP_AT = 10
 TUNED_AT = 10
 """Length of the lists in tuning: what NDCG@10 needs."""
 PACKAGES = (
@@ -62,6 +65,7 @@ def evaluate(
     horizon_days: int = 14,
     *,
     ablations: bool = False,
+    seeds: int = 1,
 ) -> Evaluation:
     """Measure the model beside baselines; nothing that is published is touched.
 
@@ -70,6 +74,7 @@ def evaluate(
     Args:
         as_of: the cut of the temporal protocol; None means `horizon_days` before the newest event.
         ablations: measure what each part of the model is worth, too.
+        seeds: the model and its varieties are fitted with so many seeds, from `config.seed` on; figures are means.
 
     Raises:
         UsageError: there is nothing to predict.
@@ -93,16 +98,14 @@ def evaluate(
                 except UsageError:
                     notes.append(f"Baselines could not be tuned: nobody has three items. {UNTUNED}")
                 tuned = _tune_all(run)
-            _measure(run, tuned)
+            _measure(run, tuned, seeds, ablations=None)
     else:
         division = temporal(warehouse, as_of, horizon_days, encode)
         bench = Bench(warehouse, config, encode, parts, division)
         progress.say(_outline(bench))
         _note_the_end(bench, notes)
         run = Run(bench, _tuning_bench(bench, notes))
-        _measure(run, _tune_all(run))
-        if ablations:
-            measure_ablations(run, notes)
+        _measure(run, _tune_all(run), seeds, ablations=notes if ablations else None)
     return _result(run, protocol, notes)
 
 
@@ -187,8 +190,24 @@ def _settings(baseline: Baseline) -> dict[str, Any]:
     return asdict(cast(Any, baseline))
 
 
-def _measure(run: Run, tuned: dict[str, Tuned]) -> None:
-    """The model, the baselines, and, in a made world, the truth."""
+def _measure(run: Run, tuned: dict[str, Tuned], seeds: int, ablations: list[str] | None) -> None:
+    """The model, the baselines, in a made world the truth, and, where there are `ablations` to note, these; then what
+    is ours with further seeds."""
+    first = run.bench
+    for seed in range(first.config.seed, first.config.seed + seeds):
+        run.bench = first if seed == first.config.seed else first.seeded(seed)
+        static = _measure_model(run)
+        if run.bench is first:
+            _measure_baselines(run, tuned, static)
+        _measure_without_graph(run)
+        if run.bench is first:
+            _measure_oracle(run)
+        if ablations is not None:
+            measure_ablations(run, ablations if run.bench is first else [])
+    run.bench = first
+
+
+def _measure_model(run: Run) -> StaticAt:
     bench = run.bench
     static = run.static(MODEL, Change())
     run.add_model(
@@ -199,9 +218,14 @@ def _measure(run: Run, tuned: dict[str, Tuned]) -> None:
         Change(),
         extra=lambda space, lists: _to_look_at(bench, space, lists),
     )
+    return static[0]
+
+
+def _measure_baselines(run: Run, tuned: dict[str, Tuned], static: StaticAt) -> None:
+    bench = run.bench
     popular = tuned[Popularity.name].best
     new_users = popular.fit(bench.split)(np.zeros(1, dtype=np.int64))[0]
-    by_hgnn = replace(bench.split, text_vector=static[0].vectors)
+    by_hgnn = replace(bench.split, text_vector=static.vectors)
 
     def ranked(baseline: Baseline, split: Split) -> Part:
         return Part(bench.rank(baseline.fit(split), new_users))
@@ -217,6 +241,9 @@ def _measure(run: Run, tuned: dict[str, Tuned]) -> None:
         about = HGNN_ABOUT if name == HGNN_ALONE else one.best.about
         run.add(part, name, "baseline", about, _settings(one.best), one.grid, one.seconds)
     clear_caches()
+
+
+def _measure_without_graph(run: Run) -> None:
     without = Change(hgnn=False)
     run.add_model(
         WITHOUT_GRAPH,
@@ -225,7 +252,6 @@ def _measure(run: Run, tuned: dict[str, Tuned]) -> None:
         run.static(WITHOUT_GRAPH, without),
         without,
     )
-    _measure_oracle(run)
 
 
 def _measure_oracle(run: Run) -> None:
@@ -262,6 +288,8 @@ def _to_look_at(bench: Bench, space: Space, lists: dict[str, np.ndarray]) -> dic
 def _result(run: Run, protocol: str, notes: list[str]) -> Evaluation:
     bench, looks = run.bench, run.looks
     progress.say("Figures and intervals ...")
+    if len(run.lists[MODEL]) > 1:
+        notes = [_on_seeds(run), *notes]
     return Evaluation(
         protocol=protocol,
         protocol_about=ABOUT[protocol],
@@ -273,9 +301,25 @@ def _result(run: Run, protocol: str, notes: list[str]) -> Evaluation:
         views=bench.summaries(),
         systems=run.systems,
         figures=bench.figures(run.lists),
-        series=run.series,
+        series=list(run.series.values()),
         item_map=ItemMap(**looks["item_map"]) if looks.get("item_map") else None,
         examples=[Example.from_facts(one) for one in looks.get("examples", [])],
+    )
+
+
+def _on_seeds(run: Run) -> str:
+    """How much hangs on the seed: the headline with each, and how alike the lists are."""
+    lists, view = run.lists[MODEL], run.bench.views[0]
+    model = next(one for one in run.systems if one.name == MODEL)
+    told = f"The model and its varieties are fitted with {len(lists)} seeds, and their figures are means"
+    if not model.by_seed:
+        return f"{told}."
+    users = view.users(run.bench.split)
+    tops = [one[view.candidates][users, :OVERLAP_AT] for one in lists]
+    shared = float(np.mean([overlap(a, b) for a, b in combinations(tops, 2)]))
+    by_seed = ", ".join(f"{ndcg:.4f}" for ndcg in model.by_seed)
+    return (
+        f"{told}: NDCG@10 {by_seed}. Lists of two seeds share {shared:.0%} of their first {OVERLAP_AT} items."
     )
 
 
@@ -294,10 +338,33 @@ def _facts(run: Run) -> dict[str, Any]:
             "streamed user-item pairs": int(split.streams.nnz),
             "item types": split.item_types,
         },
+        "share of item types": _type_shares(run),
+        "seeds": [bench.config.seed + i for i in range(len(run.lists[MODEL]))],
         "settings": bench.config.model_dump(mode="json"),
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "machine": {"threads": bench.identity["threads"], "device": bench.identity["device"]},
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }
+
+
+def _type_shares(run: Run) -> dict[str, dict[str, str]]:
+    """Whether one list of all types holds what users do: each type's share of the first ten items, of what these
+    users had streamed, and of what they streamed newly; means over users."""
+    split, view = run.bench.split, run.bench.views[0]
+    lists, users = run.lists[MODEL][0], view.users(run.bench.split)
+    if len(split.item_types) < 2 or view.candidates not in lists or not len(users):
+        return {}
+    top = lists[view.candidates][users, :OVERLAP_AT]
+    listed = np.repeat(np.arange(len(users)), (top >= 0).sum(axis=1)), top[top >= 0]
+    new = np.searchsorted(users, split.target_user[view.target]), split.target_node[view.target]
+    told = {"lists": listed, "streamed before": split.seen(users), "streamed newly": new}
+    shares = {
+        name: type_shares(user, split.type_index[node], len(split.item_types))
+        for name, (user, node) in told.items()
+    }
+    return {
+        item_type: {name: f"{share[i]:.1%}" for name, share in shares.items()}
+        for i, item_type in enumerate(split.item_types)
     }
 
 

@@ -4,6 +4,7 @@ Every metric is a ratio of two sums over users (a mean has a denominator of 1 a 
 all: the same resampled users for every system, hence paired comparisons.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -143,8 +144,37 @@ class Sample:
             return _estimate(self.value[i] / other.value[i], self.drawn[:, i] / other.drawn[:, i])
 
 
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Share of the items of lists (u, k) that the same users' other lists (u, k) hold too; -1 is no item."""
+    there = one >= 0
+    both = ((one[:, :, None] == other[:, None, :]) & there[:, :, None]).any(axis=2)
+    return float(both.sum() / max(there.sum(), 1))
+
+
+def type_shares(user: np.ndarray, kind: np.ndarray, num_types: int) -> np.ndarray:
+    """(num_types,) each type's share of a user's items, averaged over the users who have some.
+
+    Args:
+        user, kind: (n,) whose item, and of which type it is.
+    """
+    counts = np.zeros((int(user.max(initial=-1)) + 1, num_types))
+    np.add.at(counts, (user, kind), 1)
+    counts = counts[counts.any(axis=1)]
+    shares: np.ndarray = (counts / counts.sum(axis=1, keepdims=True)).sum(axis=0) / max(len(counts), 1)
+    return shares
+
+
+def mean_sample(samples: Sequence[Sample]) -> Sample:
+    """The mean over fits of one system with several seeds, drawn user by user alike; one at least."""
+    return Sample(
+        samples[0].names,
+        np.mean([one.value for one in samples], axis=0),
+        np.mean([one.drawn for one in samples], axis=0),
+    )
+
+
 class Bootstrap:
-    """How often each of U users is drawn in each resample: the same for all systems."""
+    """How often each of U users is drawn in each resample: the same for all systems and seeds."""
 
     def __init__(self, num_users: int, seed: int = 0) -> None:
         generator = np.random.default_rng(seed)

@@ -15,13 +15,15 @@ import torch
 from gfm_store.config import Config, GraphConfig
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.dynamic_layer.moments import held_out_days
 from gfm_store.evaluation.ranking import Scorer
 from gfm_store.evaluation.split import Split
-from gfm_store.static_layer.encoder import ItemEncoder
+from gfm_store.static_layer.encoder import Embedded, ItemEncoder
 from gfm_store.static_layer.fitting import fit_static
 from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.warehouse.connection import Warehouse
 from gfm_store.warehouse.graph import (
+    Folds,
     GraphTables,
     read_graph,
     read_interactions,
@@ -148,14 +150,14 @@ def fit_static_at(
     """The static layer as of `as_of`, at the split's cut or before it."""
     config = change.configure(config)
     with standing_in(warehouse, as_of, (*change.stand_ins, *change.static_stand_ins)):
-        graph = read_graph(warehouse, as_of, config.graph)
+        graph = read_graph(warehouse, as_of, config.graph, held_out_days(warehouse, as_of, config))
     text = _read_by_hgnn(split, change, config)
     if not change.hgnn:
         return StaticAt(graph.item_types, text, None, [])
     place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
     if change.linear:
         vectors = np.zeros((split.item.num_rows, config.hgnn.structure_dim), dtype=np.float32)
-        vectors[place] = _coordinates(graph.user_set, len(place), config)
+        vectors[place] = _coordinates(graph.folds.user_set, len(place), config)
         return StaticAt(graph.item_types, vectors, None, [])
     if not change.item_types:
         graph = _one_type(graph)
@@ -240,24 +242,31 @@ def _vectors_at(
     static: StaticAt,
     change: Change,
     config: Config,
-) -> Callable[[datetime], np.ndarray]:
+) -> Callable[[datetime], Embedded]:
     """HGNN vectors at any moment, by the nodes of `item_node`, which stand at `place` among the split's."""
     if change.linear:
-        return lambda moment: _coordinates(read_user_set(warehouse, moment, config.graph), len(place), config)
+        return lambda moment: _alike(
+            _coordinates(read_user_set(warehouse, moment, config.graph), len(place), config)
+        )
     if static.encoder is None:
-        return lambda moment: static.vectors[place]
+        return lambda moment: _alike(static.vectors[place])
     encoder = static.encoder.numbered(place)
     one_type = pa.chunked_array([[encoder.item_types[0]] * len(place)])
     item_type = item_node["item_type"] if change.item_types else one_type
 
-    def vectors_at(moment: datetime) -> np.ndarray:
+    def vectors_at(moment: datetime) -> Embedded:
         with standing_in(warehouse, as_of, change.static_stand_ins):
             known = read_interactions(
                 warehouse, moment, encoder.graph, encoder.window_days, encoder.min_users
             )
-        return encoder.vectors(item_type, text, known)
+        return encoder.embed(item_type, text, known)
 
     return vectors_at
+
+
+def _alike(vectors: np.ndarray) -> Embedded:
+    """Without any weights that could have seen something."""
+    return Embedded(vectors, vectors)
 
 
 @contextmanager
@@ -286,9 +295,18 @@ def _one_type(graph: GraphTables) -> GraphTables:
     item_node = item_node.set_column(item_node.schema.get_field_index("type_index"), "type_index", zero)
     name = pa.array(["item"] * item_node.num_rows)
     item_node = item_node.set_column(item_node.schema.get_field_index("item_type"), "item_type", name)
-    folds = [_edges_of_one_type(edges) for edges in graph.fold_co_interaction]
-    whole = _edges_of_one_type(graph.co_interaction)
-    return replace(graph, item_node=item_node, co_interaction=whole, fold_co_interaction=folds)
+    early = None if graph.early_folds is None else _folds_of_one_type(graph.early_folds)
+    return replace(
+        graph,
+        item_node=item_node,
+        co_interaction=_edges_of_one_type(graph.co_interaction),
+        folds=_folds_of_one_type(graph.folds),
+        early_folds=early,
+    )
+
+
+def _folds_of_one_type(folds: Folds) -> Folds:
+    return replace(folds, co_interaction=[_edges_of_one_type(edges) for edges in folds.co_interaction])
 
 
 def _edges_of_one_type(edges: pa.Table) -> pa.Table:

@@ -33,11 +33,13 @@ class System:
     grid: list[GridPoint]
     tuning_seconds: float
     seconds: float
-    """Fitting and ranking at the cut."""
+    """Fitting and ranking at the cut, with one seed."""
     peak_mb: float
     """The most memory that the process held while this system was fitted and ranked."""
     reused: bool
     """Taken from an earlier run with the same inputs."""
+    by_seed: list[float]
+    """NDCG@10 of the headline with each seed that it was fitted with; empty where it did not rank it."""
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     """Training curves by network: one entry an epoch, `loss` and `validation`."""
 

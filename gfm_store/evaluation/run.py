@@ -1,7 +1,7 @@
 """What one evaluation gathers, system by system."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from gfm_store import progress
 from gfm_store.evaluation.bench import Bench
+from gfm_store.evaluation.metrics import Estimate, Sample, mean_sample
 from gfm_store.evaluation.model import Change, Space, StaticAt, fit_space, fit_static_at
 from gfm_store.evaluation.parts import Part
 from gfm_store.evaluation.result import GridPoint, Kind, Series, System
@@ -21,11 +22,15 @@ class Run:
     """Systems, their lists, and series, on one bench."""
 
     bench: Bench
+    """With the seed that models are fitted with now."""
     tuning: Bench | None
     """The same, one window earlier; None where the data does not reach back so far."""
     systems: list[System] = field(default_factory=list)
-    lists: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    series: list[Series] = field(default_factory=list)
+    lists: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
+    """By system, for each seed that it was fitted with."""
+    series: dict[str, Series] = field(default_factory=dict)
+    _lines: dict[str, list[list[Sample | None]]] = field(default_factory=dict)
+    """By series and line, for each seed."""
     looks: dict[str, Any] = field(default_factory=dict)
     """The model's examples and map."""
 
@@ -71,7 +76,9 @@ class Run:
     ) -> None:
         """Fit, rank and take in a variety of the model."""
         part = self.model_part(name, static, change, extra=extra)
-        self.looks |= {key: part.facts[key] for key in ("examples", "item_map") if key in part.facts}
+        for key in ("examples", "item_map"):
+            if key in part.facts:
+                self.looks.setdefault(key, part.facts[key])
         self.add(part, name, kind, about, settings or {}, also=[static[1]])
 
     def add(
@@ -85,8 +92,19 @@ class Run:
         tuning_seconds: float = 0.0,
         also: list[Part] | None = None,
     ) -> None:
-        """Take a finished system in; `also` are parts that it was made from."""
+        """Take a finished system in, or its lists with a further seed; `also` are parts that it was made from."""
         whole = [part, *(also or [])]
+        seconds = sum(one.seconds for one in whole)
+        ndcg = [self.bench.headline(part.arrays)] if self.bench.has_headline(part.arrays) else []
+        took = "from an earlier run" if part.reused else f"{seconds:.0f} s"
+        found = f"NDCG@10 {ndcg[0]:.4f}" if ndcg else "done"
+        if name in self.lists:
+            progress.say(f"{name}, seed {self.bench.config.seed}: {found} ({took})")
+            self.lists[name].append(part.arrays)
+            next(one for one in self.systems if one.name == name).by_seed.extend(ndcg)
+            return
+        progress.say(f"{name}: {found} ({took})")
+        self.lists[name] = [part.arrays]
         self.systems.append(
             System(
                 name=name,
@@ -95,15 +113,29 @@ class Run:
                 settings=settings or {},
                 grid=grid or [],
                 tuning_seconds=tuning_seconds,
-                seconds=sum(one.seconds for one in whole),
+                seconds=seconds,
                 peak_mb=max(one.peak_mb for one in whole),
                 reused=part.reused,
+                by_seed=ndcg,
                 curves=part.facts.get("curves", {}),
             )
         )
-        self.lists[name] = part.arrays
-        took = "from an earlier run" if part.reused else f"{self.systems[-1].seconds:.0f} s"
-        if self.bench.has_headline(part.arrays):
-            progress.say(f"{name}: NDCG@10 {self.bench.headline(part.arrays):.4f} ({took})")
-        else:
-            progress.say(f"{name}: done ({took})")
+
+    def add_series(self, about: Series, metric: str, lines: dict[str, list[Sample | None]]) -> None:
+        """Take lines in, which are means over the seeds that they come with.
+
+        Args:
+            about: the series without its lines.
+            lines: one sample for each x.
+        """
+        averaged = {}
+        for label, samples in lines.items():
+            seeds = self._lines.setdefault(f"{about.name}: {label}", [])
+            seeds.append(samples)
+            averaged[label] = [_mean_estimate(at, metric) for at in zip(*seeds, strict=True)]
+        self.series[about.name] = replace(about, lines=averaged)
+
+
+def _mean_estimate(samples: Sequence[Sample | None], metric: str) -> Estimate | None:
+    known = [one for one in samples if one is not None]
+    return mean_sample(known).estimate(metric) if known else None

@@ -10,7 +10,7 @@ from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.device import choose_device
 from gfm_store.errors import UsageError
-from gfm_store.static_layer.encoder import ItemEncoder
+from gfm_store.static_layer.encoder import Embedded, ItemEncoder
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.static_version import read_table, static_folder
@@ -66,8 +66,8 @@ class FrozenLayer:
         item_text = warehouse.select("graph/item_text").filter(pa.array(later))
         self.text[later] = encode_items(item_text, encoder, cache)
 
-    def vectors_at(self, moment: datetime) -> np.ndarray:
-        """(N, dim) HGNN vectors, by node, from what was known before a moment."""
+    def vectors_at(self, moment: datetime) -> Embedded:
+        """HGNN vectors, by node, from what was known before a moment."""
         one = self._encoder
         known = read_interactions(self._warehouse, moment, one.graph, one.window_days, one.min_users)
-        return one.vectors(self._item_type, self.text, known)
+        return one.embed(self._item_type, self.text, known)

@@ -2,12 +2,10 @@
 
 Both recipes are asked after fits that have not seen those days. The new one's was fitted beside the whole one; the
 served one's was kept beside its weights when that version was built, and ends where its own last days began, which is
-earlier by the time between the two versions. In the new recipe's favour: it knows that much more, and where the papers'
-towers join, their epochs and weight were chosen on the days that are asked. The gate is there for what is worse beyond
-doubt, not to find the better of two good ones.
-
-HGNN vectors are those of the moment before the last days; the weights that make them may have seen these, which
-flatters whichever static version is the newer.
+earlier by the time between the two versions. The HGNN vectors of both are those of the moment before the last days, by
+weights of their static versions that have not seen them. In the new recipe's favour: it knows more by the time between
+the two, and where the papers' towers join, their epochs and weight were chosen on the days that are asked. The gate is
+there for what is worse beyond doubt, not to find the better of two good ones.
 """
 
 from dataclasses import dataclass
@@ -41,6 +39,7 @@ class Candidate:
     fit: DynamicFit
     last_days: LastDays | None
     """None where nothing could be held out."""
+    static: StaticRecord
     text: np.ndarray
     config: Config
 
@@ -69,6 +68,7 @@ def judge(
     found = HeldOut(**known)
     if served is not None:
         try:
+            _check_unseen(candidate.static, days)
             old = days.ndcg(_served_entrant(warehouse, item_node, served, days, config))
         except _NotComparableError as reason:
             found = found.model_copy(update={"note": f"not compared with {served.version}: {reason}"})
@@ -108,7 +108,14 @@ def _warn(found: HeldOut) -> None:
 
 
 class _NotComparableError(Exception):
-    """The served recipe cannot be asked about these days; the text says why."""
+    """The two recipes cannot be asked about these days; the text says why."""
+
+
+def _check_unseen(static: StaticRecord, days: LastDays) -> None:
+    if static.seen_until > days.start:
+        raise _NotComparableError(
+            f"the HGNN weights of {static.version} have seen the days from {days.start:%Y-%m-%d %H:%M} on"
+        )
 
 
 def _served_entrant(
@@ -122,8 +129,9 @@ def _served_entrant(
     try:
         model = DynamicModel.load(dynamic_folder(root, served.version) / EARLY)
         static = StaticRecord.read(static_folder(root, served.static_version))
+        _check_unseen(static, days)
         layer = FrozenLayer(warehouse, item_node, static, config, quiet=True)
-        vectors = layer.vectors_at(days.start)
+        vectors = layer.vectors_at(days.start).early
     except (GfmError, OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise _NotComparableError(f"its model cannot be asked ({reason[:120]})") from None

@@ -13,6 +13,7 @@ from gfm_store.config import Config
 from gfm_store.device import choose_device
 from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
 from gfm_store.dynamic_layer.held_out import LastDays
+from gfm_store.dynamic_layer.moments import held_out_days
 from gfm_store.dynamic_layer.similarity import similarity_vectors
 from gfm_store.errors import UsageError
 from gfm_store.lifecycle.alignment import align
@@ -39,7 +40,7 @@ from gfm_store.lifecycle.tables import (
 from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.serving.partition import choose_index
-from gfm_store.static_layer.fitting import StaticModel, fit_static
+from gfm_store.static_layer.fitting import StaticModel, checkpoints, fit_static
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
@@ -114,7 +115,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
                 f"Static version {built.version} was built from the same inputs before; nothing to do."
             )
             return built
-    graph = read_graph(warehouse, as_of, config.graph)
+    graph = read_graph(warehouse, as_of, config.graph, held_out_days(warehouse, as_of, config))
     detail = warehouse.select("graph/item_detail")
     watch.lap("graph")
     text = encode_items(graph.item_text, encoder, TextCache(root, encoder.fingerprint))
@@ -149,7 +150,8 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
         dim=model.vectors.shape[1],
         graph=config.graph,
         seed=config.seed,
-        validation_mrr=max((epoch.validation_mrr for epoch in model.epochs), default=0.0),
+        seen_until=as_of if graph.early_folds is None else graph.early_folds.moment,
+        validation_mrr=model.epochs[-1].validation_mrr if model.epochs else 0.0,
         epochs=len(model.epochs),
         seconds=watch.seconds,
     )
@@ -160,7 +162,8 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
             write_table(partial, "co_interaction_edge", graph.co_interaction_edge)
             record.write(partial)
         make_current(root, version)
-    checkpoint.unlink(missing_ok=True)
+    for path in checkpoints(checkpoint):
+        path.unlink(missing_ok=True)
     return record
 
 
@@ -253,7 +256,7 @@ def _refresh_dynamic(
     days = None
     if fit.early is not None:
         days = LastDays(item_node, item_text, tables, fit.lexical, fit.held_out_days, config)
-    held_out = judge(warehouse, item_node, Candidate(fit, days, text, config), served)
+    held_out = judge(warehouse, item_node, Candidate(fit, days, static, text, config), served)
     watch.lap("quality")
     staleness = measure_staleness(warehouse, as_of, item_node, vectors, static, config.gates)
     watch.lap("staleness")

@@ -7,7 +7,7 @@ learns from the past must see them.
 import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -25,11 +25,22 @@ from gfm_store.warehouse.graph import Interactions
 WEIGHTS = "hgnn.safetensors"
 
 
+class Embedded(NamedTuple):
+    """Vectors of the same N items by what was known at one moment."""
+
+    vectors: np.ndarray
+    """(N, dim) float32, unit length, by node."""
+    early: np.ndarray
+    """The same by weights that have not seen the last days of the static version; `vectors` where there are none."""
+
+
 @dataclass(frozen=True)
 class ItemEncoder:
     """An HGNN with the frame of its structural coordinates."""
 
     hgnn: HGNN
+    early: HGNN | None
+    """The weights that have not seen the last days; None where nothing was known before them."""
     item_types: list[str]
     """By type index."""
     frame: np.ndarray
@@ -53,15 +64,11 @@ class ItemEncoder:
 
     def rotated(self, rotation: np.ndarray) -> Self:
         """The same vectors turned by an orthogonal (dim, dim)."""
-        turn, hgnn = torch.from_numpy(rotation), copy.deepcopy(self.hgnn)
-        with torch.no_grad():
-            for layer in (hgnn.output, hgnn.direct):
-                layer.weight.copy_(turn.T @ layer.weight)
-                layer.bias.copy_(layer.bias @ turn)
-        return replace(self, hgnn=hgnn)
+        early = None if self.early is None else _rotated(self.early, rotation)
+        return replace(self, hgnn=_rotated(self.hgnn, rotation), early=early)
 
-    def vectors(self, item_type: pa.ChunkedArray, text: np.ndarray, known: Interactions) -> np.ndarray:
-        """(N, dim) float32, unit length, by node.
+    def embed(self, item_type: pa.ChunkedArray, text: np.ndarray, known: Interactions) -> Embedded:
+        """The vectors of N items, by node.
 
         An item of a type that training did not know gets its vector from its text and its coordinates alone.
 
@@ -76,8 +83,8 @@ class ItemEncoder:
         graph = HeteroGraph.from_edges(node_type, len(self.item_types), torch.from_numpy(edges))
         user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
         features = item_features(text, user, node, self.frame.shape[1], self.seed, self.frame)
-        vectors: np.ndarray = self.hgnn.embed(features, graph).numpy()
-        return vectors
+        vectors = self.hgnn.embed(features, graph).numpy()
+        return Embedded(vectors, vectors if self.early is None else self.early.embed(features, graph).numpy())
 
     def newcomers(self, text: np.ndarray) -> np.ndarray:
         """(M, dim) float32 of items of which nothing but their text (M, text_dim) is known."""
@@ -87,8 +94,11 @@ class ItemEncoder:
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and frame."""
-        state = {f"hgnn.{name}": value.contiguous() for name, value in self.hgnn.state_dict().items()}
-        return state | {"frame": torch.from_numpy(np.ascontiguousarray(self.frame))}
+        tensors = {"frame": torch.from_numpy(np.ascontiguousarray(self.frame))}
+        for prefix, hgnn in (("hgnn.", self.hgnn), ("early.", self.early)):
+            if hgnn is not None:
+                tensors |= {prefix + name: value.contiguous() for name, value in hgnn.state_dict().items()}
+        return tensors
 
     @classmethod
     def from_tensors(
@@ -102,14 +112,10 @@ class ItemEncoder:
     ) -> Self:
         """From what `tensors` gave."""
         frame = tensors["frame"].numpy()
-        state = {
-            name.removeprefix("hgnn."): value for name, value in tensors.items() if name.startswith("hgnn.")
-        }
-        dim, in_dim = state["input.weight"].shape
-        num_layers = sum(name.startswith("convs.") and name.endswith("root.weight") for name in state)
-        hgnn = HGNN(in_dim, dim, len(item_types), num_layers)
-        hgnn.load_state_dict(state)
-        return cls(hgnn.eval(), item_types, frame, graph, window_days, min_users, seed)
+        hgnn = _from_state(_part(tensors, "hgnn."), len(item_types))
+        early_state = _part(tensors, "early.")
+        early = _from_state(early_state, len(item_types)) if early_state else None
+        return cls(hgnn, early, item_types, frame, graph, window_days, min_users, seed)
 
     def save(self, folder: Path) -> None:
         """Write all tensors to `folder`."""
@@ -127,6 +133,27 @@ class ItemEncoder:
     ) -> Self:
         """Read back what `save` wrote."""
         return cls.from_tensors(load_file(folder / WEIGHTS), item_types, graph, window_days, min_users, seed)
+
+
+def _rotated(hgnn: HGNN, rotation: np.ndarray) -> HGNN:
+    turn, hgnn = torch.from_numpy(rotation), copy.deepcopy(hgnn)
+    with torch.no_grad():
+        for layer in (hgnn.output, hgnn.direct):
+            layer.weight.copy_(turn.T @ layer.weight)
+            layer.bias.copy_(layer.bias @ turn)
+    return hgnn
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _from_state(state: dict[str, Tensor], num_types: int) -> HGNN:
+    dim, in_dim = state["input.weight"].shape
+    num_layers = sum(name.startswith("convs.") and name.endswith("root.weight") for name in state)
+    hgnn = HGNN(in_dim, dim, num_types, num_layers)
+    hgnn.load_state_dict(state)
+    return hgnn.eval()
 
 
 def item_features(

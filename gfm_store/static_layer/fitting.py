@@ -6,16 +6,19 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from gfm_store import progress
-from gfm_store.config import Config
+from gfm_store.config import Config, HGNNConfig
 from gfm_store.device import training_device
 from gfm_store.static_layer.completion import UserSets
 from gfm_store.static_layer.encoder import ItemEncoder, item_features
+from gfm_store.static_layer.hgnn import HGNN
 from gfm_store.static_layer.sampling import HeteroGraph
+from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.static_layer.training import Epoch, Fold, HGNNTrainer
-from gfm_store.warehouse.graph import GraphTables
+from gfm_store.warehouse.graph import Folds, GraphTables
 
 
 @dataclass(frozen=True)
@@ -44,41 +47,29 @@ def fit_static(
 ) -> StaticModel:
     """Train the HGNN and embed every item of the graph.
 
+    It learns from what was known before the last days, and then goes on with everything. What a recipe is worth can
+    be asked of the first weights, which have not seen these days.
+
     Args:
         text: (N, text_dim) float32, by node.
         checkpoint: where training goes on after an interruption; None keeps nothing.
     """
-    num_types, dim = len(graph.item_types), config.hgnn.structure_dim
-    available = graph.item_node["is_available"].to_numpy(zero_copy_only=False)
-    user, fold, node = (graph.user_set[name].to_numpy() for name in ("user_index", "fold", "node"))
-    whole = item_features(text, user, node, dim, config.seed)
-    frame = whole[:, text.shape[1] : -1].numpy()
-    folds = []
-    with progress.task("Graph without each fold", len(graph.fold_co_interaction), "folds") as task:
-        for number, edges in enumerate(graph.fold_co_interaction):
-            inside = fold == number
-            features = item_features(text, user[~inside], node[~inside], dim, config.seed, frame)
-            sets = UserSets.from_pairs(
-                torch.from_numpy(user[inside].astype(np.int64)),
-                torch.from_numpy(node[inside].astype(np.int64)),
-            )
-            folds.append(Fold(features, to_hetero_graph(graph.item_node, num_types, edges), sets))
-            task.advance()
-    with training_device(config) as device:
-        trainer = HGNNTrainer(
-            folds,
-            text.shape[1],
-            torch.from_numpy(available.copy()),
-            config.hgnn,
-            config.seed,
-            device,
-            checkpoint,
-        )
-        hgnn = trainer.fit()
-        hetero = to_hetero_graph(graph.item_node, num_types, graph.co_interaction)
-        vectors = hgnn.embed(whole.to(device), hetero.to(device)).cpu().numpy()
+    available = torch.from_numpy(graph.item_node["is_available"].to_numpy(zero_copy_only=False).copy())
+    first = graph.early_folds or graph.folds
+    frame = structural_coordinates(*_pairs(first), len(text), config.hgnn.structure_dim, config.seed)
+    course = _Course(graph, text, frame, config)
+    files = checkpoints(checkpoint) if checkpoint is not None else (None, None)
+    early, epochs = None, list[Epoch]()
+    if graph.early_folds is not None:
+        pool = available & _known_before(graph, graph.early_folds)
+        less = config.hgnn.model_copy(update={"epochs": config.hgnn.early_epochs})
+        early = course.train("HGNN without the last days", graph.early_folds, pool, less, files[0], epochs)
+    hgnn = course.train("HGNN", graph.folds, available, config.hgnn, files[1], epochs, early)
+    hetero = to_hetero_graph(graph.item_node, len(graph.item_types), graph.co_interaction)
+    vectors = hgnn.embed(course.features(*_pairs(graph.folds)), hetero).numpy()
     encoder = ItemEncoder(
-        hgnn.cpu(),
+        hgnn,
+        early,
         graph.item_types,
         frame,
         config.graph,
@@ -86,4 +77,80 @@ def fit_static(
         graph.min_users,
         config.seed,
     )
-    return StaticModel(encoder, vectors, trainer.epochs)
+    return StaticModel(encoder, vectors, epochs)
+
+
+def checkpoints(path: Path) -> tuple[Path, Path]:
+    """The files in which `fit_static` keeps what it needs to go on: of the early training, and of the whole."""
+    return path.with_stem(f"{path.stem}-early"), path
+
+
+@dataclass(frozen=True)
+class _Course:
+    """Trainings of one HGNN, which read coordinates in one frame."""
+
+    graph: GraphTables
+    text: np.ndarray
+    frame: np.ndarray
+    config: Config
+
+    def features(self, user: np.ndarray, node: np.ndarray) -> torch.Tensor:
+        """(N, in_dim) of who touched what."""
+        dim = self.config.hgnn.structure_dim
+        return item_features(self.text, user, node, dim, self.config.seed, self.frame)
+
+    def train(
+        self,
+        label: str,
+        known: Folds,
+        candidates: torch.Tensor,
+        config: HGNNConfig,
+        checkpoint: Path | None,
+        epochs: list[Epoch],
+        initial: HGNN | None = None,
+    ) -> HGNN:
+        """An HGNN on the CPU, trained on what is known; its epochs come to `epochs`."""
+        user, node = _pairs(known)
+        fold = known.user_set["fold"].to_numpy()
+        folds = []
+        with progress.task("Graph without each fold", len(known.co_interaction), "folds") as task:
+            for number, edges in enumerate(known.co_interaction):
+                inside = fold == number
+                sets = UserSets.from_pairs(
+                    torch.from_numpy(user[inside].astype(np.int64)),
+                    torch.from_numpy(node[inside].astype(np.int64)),
+                )
+                hetero = to_hetero_graph(self.graph.item_node, len(self.graph.item_types), edges)
+                folds.append(Fold(self.features(user[~inside], node[~inside]), hetero, sets))
+                task.advance()
+        with training_device(self.config) as device:
+            trainer = HGNNTrainer(
+                folds,
+                self.text.shape[1],
+                candidates,
+                config,
+                self.config.seed,
+                device,
+                checkpoint,
+                initial,
+                label,
+            )
+            hgnn = trainer.fit().cpu()
+        epochs += trainer.epochs
+        return hgnn
+
+
+def _pairs(known: Folds) -> tuple[np.ndarray, np.ndarray]:
+    """(E,) users and nodes: who touched what."""
+    user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
+    return user, node
+
+
+def _known_before(graph: GraphTables, early: Folds) -> torch.Tensor:
+    """(N,) bool: items that were touched or published before the early folds' moment, or never touched at all."""
+    node = graph.item_node
+    published = pc.less(node["published_at"], pa.scalar(early.moment, node["published_at"].type))
+    nothing = pc.and_(pc.is_null(node["published_at"]), pc.invert(node["has_events"]))
+    known = pc.or_(pc.fill_null(published, False), nothing).to_numpy().copy()
+    known[_pairs(early)[1]] = True
+    return torch.from_numpy(known)

@@ -5,7 +5,6 @@ that is to be told is already there (cross-fitting). The papers pull linked pair
 than a pair, and a mean of vectors is how the dynamic layer uses them.
 """
 
-import copy
 import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,6 +65,9 @@ class HGNNTrainer:
     seed: int
     device: torch.device
     checkpoint: Path | None = None
+    initial: HGNN | None = None
+    """Weights to begin with; None begins at random."""
+    label: str = "HGNN"
     epochs: list[Epoch] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -74,6 +76,8 @@ class HGNNTrainer:
         graph, config = self.folds[0].graph, self.config
         in_dim = self.folds[0].features.shape[1]
         self.model = HGNN(in_dim, config.hidden_dim, graph.num_types, len(config.fanout), config.dropout)
+        if self.initial is not None:
+            self.model.load_state_dict(self.initial.state_dict())
         self.model.to(self.device)
         self._log_temperature = nn.Parameter(torch.tensor(config.temperature, device=self.device).log())
         self._optimizer = torch.optim.AdamW(
@@ -104,18 +108,23 @@ class HGNNTrainer:
         )
 
     def fit(self) -> HGNN:
-        """Train all epochs; returns the model of the one with the best validation."""
+        """Train all epochs; returns the model of the last.
+
+        The learning rate falls to nothing, so that the last epoch is the one to keep: choosing among epochs by the
+        few users whose sets are held out chose by chance (NDCG@10 on the made world before the cut, three seeds: .0990,
+        .0987, .0976 with the last, .0990, .0916, .0976 with the best).
+        """
         if not self._train:
             progress.say(
-                "HGNN: no user touched two items, so there is nothing to learn from; item vectors come from text alone."
+                f"{self.label}: no user touched two items, so there is nothing to learn from; item vectors come from "
+                "text alone."
             )
             return self.model.eval()
-        best, best_state, first = -1.0, copy.deepcopy(self.model.state_dict()), 0
         if self.checkpoint is not None and self.checkpoint.exists():
-            best, best_state = self._resume()
-            first = len(self.epochs)
+            self._resume()
+        first = len(self.epochs)
         steps = self.config.steps_per_epoch
-        with progress.task("HGNN", self.config.epochs * steps, "steps") as task:
+        with progress.task(self.label, self.config.epochs * steps, "steps") as task:
             task.advance(first * steps)
             for epoch in range(first, self.config.epochs):
                 torch.manual_seed(self.seed + 1 + epoch)
@@ -125,11 +134,8 @@ class HGNNTrainer:
                     loss += self._step(step) / steps
                     task.advance()
                 self.epochs.append(Epoch(loss, self._validate()))
-                if self.epochs[-1].validation_mrr > best or not self._held:
-                    best, best_state = self.epochs[-1].validation_mrr, copy.deepcopy(self.model.state_dict())
                 task.note(f"loss {loss:.3f}, held-out MRR {self.epochs[-1].validation_mrr:.3f}")
-                self._save(best_state)
-        self.model.load_state_dict(best_state)
+                self._save()
         return self.model.eval()
 
     def _step(self, step: int) -> float:
@@ -219,12 +225,11 @@ class HGNNTrainer:
             total, count = total + float((1.0 / rank).sum()), count + targets.node.numel()
         return total / count
 
-    def _save(self, best_state: dict[str, Tensor]) -> None:
-        """Write everything that training needs to go on: weights, best weights, optimizer, epochs."""
+    def _save(self) -> None:
+        """Write everything that training needs to go on: weights, optimizer, epochs."""
         if self.checkpoint is None:
             return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in best_state.items()}
         tensors["temperature"] = self._log_temperature.detach()
         for i, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
@@ -238,8 +243,8 @@ class HGNNTrainer:
         )
         partial.replace(self.checkpoint)
 
-    def _resume(self) -> tuple[float, dict[str, Tensor]]:
-        """Load the checkpoint; returns the best validation and its weights."""
+    def _resume(self) -> None:
+        """Load the checkpoint."""
         assert self.checkpoint is not None
         tensors = load_file(self.checkpoint, device=str(self.device))
         self.model.load_state_dict(_part(tensors, "model."))
@@ -251,8 +256,9 @@ class HGNNTrainer:
             state.setdefault(int(index), {})[key] = value
         self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": state})
         self.epochs = [Epoch(*row) for row in tensors["epochs"].tolist()]
-        progress.say(f"HGNN: going on after epoch {len(self.epochs)}, where the last run was interrupted.")
-        return max(epoch.validation_mrr for epoch in self.epochs), _part(tensors, "best.")
+        progress.say(
+            f"{self.label}: going on after epoch {len(self.epochs)}, where the last run was interrupted."
+        )
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -150,8 +150,10 @@ class StaticRecord(_Record):
     graph: GraphConfig
     """How the graph was made; vectors of later moments follow it."""
     seed: int
+    seen_until: datetime
+    """Where what the early weights of the HGNN have seen ends; `as_of` where there are none."""
     validation_mrr: float
-    """Best held-out MRR of the HGNN."""
+    """Held-out MRR of the HGNN."""
     epochs: int
     seconds: dict[str, float]
     """Wall time of each step."""

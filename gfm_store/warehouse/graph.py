@@ -25,6 +25,17 @@ class Interactions:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """What the HGNN learns from at a moment: what users touched, and for each fold of users the edges without them."""
+
+    moment: datetime
+    user_set: pa.Table
+    """user_index, fold, node: what each user touched, by user; further back than the edges."""
+    co_interaction: list[pa.Table]
+    """By fold; src, dst, src_type, dst_type (type indices), n_users, weight; both directions, by src."""
+
+
+@dataclass(frozen=True)
 class GraphTables:
     """The graph as Arrow tables; nodes are numbered densely from 0 in the order of item_id."""
 
@@ -36,10 +47,10 @@ class GraphTables:
     """src, dst, src_type, dst_type (type indices), n_users, weight; both directions, by src."""
     co_interaction_edge: pa.Table
     """The same edges by item_id, as published."""
-    fold_co_interaction: list[pa.Table]
-    """For each fold of users, the edges without them."""
-    user_set: pa.Table
-    """user_index, fold, node: what each user touched, by user; further back than the edges."""
+    folds: Folds
+    """As of the graph's moment."""
+    early_folds: Folds | None
+    """As they stood before the last days; None where these are not asked for, or nothing was touched before them."""
     window_days: int
     """What the window was in the end: `GraphConfig.window_days`, or more where data is thin."""
     min_users: int
@@ -67,11 +78,16 @@ def read_item_nodes(warehouse: Warehouse, as_of: datetime) -> pa.Table:
     return warehouse.arrow("SELECT * FROM item_node ORDER BY node")
 
 
-def read_graph(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> GraphTables:
+def read_graph(
+    warehouse: Warehouse, as_of: datetime, config: GraphConfig, held_out_days: int = 0
+) -> GraphTables:
     """Item nodes, their texts and their co-interactions inside the window that ends at `as_of`.
 
     Where fewer than `config.min_coverage` of the items touched inside the window have an edge, the window is
     doubled up to all of history, then `min_users` is lowered; both are said.
+
+    Args:
+        held_out_days: the last days, without which `early_folds` are made.
 
     Raises:
         EmptyWarehouseError: there is no event before `as_of`.
@@ -85,20 +101,32 @@ def read_graph(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> Gr
     audit(warehouse, "weak_edge", min_users=min_users)
     co_interaction = _co_interaction(warehouse)
     co_interaction_edge = warehouse.select("graph/co_interaction_edge")
-    fold_co_interaction = []
-    for fold in range(config.folds):
-        _create_edges(warehouse, min_users, config, left_out_fold=fold)
-        fold_co_interaction.append(_co_interaction(warehouse))
+    folds = _read_folds(warehouse, as_of, config, window_days, min_users)
+    early_folds = None
+    if held_out_days:
+        before = as_of - timedelta(days=held_out_days)
+        early_folds = _read_folds(warehouse, before, config, window_days, min_users)
     return GraphTables(
         item_node=item_node,
         item_text=warehouse.select("graph/item_text"),
         co_interaction=co_interaction,
         co_interaction_edge=co_interaction_edge,
-        fold_co_interaction=fold_co_interaction,
-        user_set=read_user_set(warehouse, as_of, config),
+        folds=folds,
+        early_folds=early_folds if early_folds and early_folds.user_set.num_rows else None,
         window_days=window_days,
         min_users=min_users,
     )
+
+
+def _read_folds(
+    warehouse: Warehouse, moment: datetime, config: GraphConfig, window_days: int, min_users: int
+) -> Folds:
+    _create_interaction(warehouse, moment, config, window_days, config.newest_items_per_user)
+    edges = []
+    for fold in range(config.folds):
+        _create_edges(warehouse, min_users, config, left_out_fold=fold)
+        edges.append(_co_interaction(warehouse))
+    return Folds(moment, read_user_set(warehouse, moment, config), edges)
 
 
 def read_interactions(

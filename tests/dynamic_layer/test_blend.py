@@ -1,6 +1,7 @@
 """Snapshots never see what they are asked for; the blend learns what they hold; it survives save and load."""
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -11,11 +12,13 @@ from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 from gfm_store.config import BlendConfig, Config, TwoTowerConfig
 from gfm_store.dynamic_layer import fitting
-from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, BlendSizes, ItemContext
+from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, BlendSizes, ItemContext, touched
 from gfm_store.dynamic_layer.blend_training import smallest_of_the_best
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.history import HistoryBatch
 from gfm_store.dynamic_layer.model import DynamicModel
+from gfm_store.dynamic_layer.moments import Moments
+from gfm_store.static_layer.encoder import Embedded
 from gfm_store.static_layer.structure import structural_coordinates, turned_to
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
@@ -66,7 +69,7 @@ def coordinates_at(events, dim=4):
     return lambda moment: turned_to(coordinates(moment), frame)
 
 
-def fit(item_node, tables, monkeypatch=None, vectors_at=None, **blend):
+def fit(item_node, tables, monkeypatch=None, vectors_at=None, early_at=None, **blend):
     readers = []
     if monkeypatch is not None:
         whole = fitting.read_examples
@@ -76,10 +79,15 @@ def fit(item_node, tables, monkeypatch=None, vectors_at=None, **blend):
     count = item_node.num_rows
     nothing = np.zeros((count, 3), dtype=np.float32)
     vectors_at = vectors_at or (lambda moment: nothing)
+
+    def embedded_at(moment):
+        vectors = vectors_at(moment)
+        return Embedded(vectors, vectors if early_at is None else early_at(moment))
+
     config = Config(device="cpu", two_tower=TWO_TOWER, blend=BLEND.model_copy(update=blend))
     text = pa.table({"text": pa.array([""] * count)})
     types = sorted(set(item_node["item_type"].to_pylist()))
-    fitted = fit_dynamic(item_node, types, vectors_at, nothing, text, tables, config)
+    fitted = fit_dynamic(item_node, types, embedded_at, nothing, text, tables, config)
     return (fitted, readers[0]) if readers else fitted
 
 
@@ -156,11 +164,14 @@ def test_each_snapshot_reads_the_vectors_of_its_own_moment(tastes, monkeypatch):
         asked.append((AS_OF - moment).days)
         return np.full((NUM_ITEMS, 3), asked[-1], dtype=np.float32)
 
+    def early_at(moment):
+        return np.full((NUM_ITEMS, 3), -(AS_OF - moment).days, dtype=np.float32)
+
     learned, whole = [], fitting.fit_blend
     monkeypatch.setattr(
         fitting, "fit_blend", lambda examples, *rest: learned.append(examples) or whole(examples, *rest)
     )
-    fitted = fit(*tastes, vectors_at=vectors_at, steps=1)
+    fitted = fit(*tastes, vectors_at=vectors_at, early_at=early_at, steps=1)
     assert asked == [0, 3, 7, 8, 13, 19, 24, 29]  # snapshots begin three days ago; seven days are held out
     trial, final = ([example.snapshot for example in examples] for examples in learned)
     assert [snapshot.day for snapshot in final] == [2, 7, 12, 18, 23, 28]
@@ -170,11 +181,40 @@ def test_each_snapshot_reads_the_vectors_of_its_own_moment(tastes, monkeypatch):
         23,
         28,
     ]  # three days before those held out, or more
-    for snapshot in (*trial, *final):
-        read = {float(value) for value in snapshot.context.factors[1].unique()}
-        assert read == {snapshot.day + 1}
+    for snapshots, sign in ((final, 1), (trial, -1)):  # the trial reads early vectors alone
+        for snapshot in snapshots:
+            read = {float(value) for value in snapshot.context.factors[1].unique()}
+            assert read == {sign * (snapshot.day + 1)}
     assert fitted.hgnn_vectors.max() == 0.0
     assert {float(value) for value in fitted.model.blended.context.factors[1].unique()} == {0.0}
+    assert set(np.unique(fitted.held_out_vectors)) == {-7.0}
+
+
+def test_a_snapshot_keeps_all_but_its_vectors_where_early_ones_are_read(tastes, monkeypatch):
+    _, reader = fit(*tastes, monkeypatch, coordinates_at(events_of_tastes()), steps=1)
+    before, vectors = reader.snapshot(12), torch.randn(NUM_ITEMS, 4)
+    early = replace(reader, moments=Moments(torch.tensor([12]), [vectors])).embedded(before)
+    assert early.day == 12
+    assert early.context.factors[0] is before.context.factors[0]
+    assert torch.equal(early.context.factors[1], vectors)
+    for name in ("features", "traits", "categories"):
+        assert getattr(early.context, name) is getattr(before.context, name)
+    assert early.known is before.known
+
+
+def test_the_weight_of_the_towers_is_chosen_by_early_vectors(tastes, monkeypatch):
+    read, whole = [], fitting._tower_weight
+
+    def spy(reader, trainer, *rest):
+        read.append(reader.snapshot(6).context.factors[1])
+        return whole(reader, trainer, *rest)
+
+    monkeypatch.setattr(fitting, "_tower_weight", spy)
+    ones = np.ones((NUM_ITEMS, 3), dtype=np.float32)
+    fitted = fit(*tastes, None, lambda moment: ones, lambda moment: -ones, steps=1, tower_weights=(0.0, 1.0))
+    assert set(read[0].unique().tolist()) == {-1.0}
+    assert set(np.unique(fitted.held_out_vectors)) == {-1.0}
+    assert fitted.early.towers is not None
 
 
 def test_item_features_are_counts_and_ages(tmp_path, monkeypatch):
@@ -320,6 +360,112 @@ def test_a_skip_takes_its_item_s_factors_unless_it_was_streamed_since():
     assert (taken > 0).nonzero()[:, 0].tolist() == [3 + 2, 3 + 4 + 2]  # momentum and the general part stay
     one, two = (skipped(blend, table, *[(2, 2)] * n, (1, 0))[5] for n in (1, 4))
     assert one < two < 4 * one
+
+
+# What was touched: each item once, and what waits.
+
+STREAM, WEAK, SKIP = 0, 1, 2
+
+
+def history_of(*events, length=None):
+    """One history of (node, slot, age), newest first, with empty places behind it."""
+    rows = [*events, *[(0, -1, 0.0)] * ((length or len(events)) - len(events))]
+    node, slot, age = zip(*rows, strict=True)
+    return HistoryBatch(torch.tensor([node]), torch.tensor([slot]), torch.tensor([age], dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("events", "heard", "waits"),
+    [
+        ([(4, STREAM), (4, STREAM), (5, STREAM), (4, STREAM)], [0, 2], []),  # each once, by its newest stream
+        ([(4, WEAK), (5, WEAK), (4, WEAK), (5, WEAK)], [], [0, 1]),
+        ([(4, STREAM), (5, STREAM), (4, WEAK)], [0, 1], []),  # streamed since
+        ([(4, WEAK), (5, STREAM), (4, STREAM)], [1, 2], []),  # streamed before
+        ([(4, SKIP), (4, WEAK), (5, SKIP), (6, SKIP), (6, STREAM)], [4], []),  # skipped since
+        ([(4, WEAK), (4, SKIP)], [], [0]),
+        ([(0, WEAK)], [], [0]),  # what empty places name was not touched by them
+        ([(4, WEAK), (0, STREAM)], [1], [0]),
+        ([], [], []),
+    ],
+)
+def test_each_item_is_touched_once(events, heard, waits):
+    for item_type in (0, 1):
+        given = [(node, 3 * item_type + signal, 1.0) for node, signal in events]
+        found = touched(history_of(*given, length=6))
+        assert [one[0].nonzero()[:, 0].tolist() for one in found] == [heard, waits]
+
+
+def test_histories_do_not_touch_each_other_s_items():
+    node, slot = torch.tensor([[4, 4], [4, 0], [0, 0]]), torch.tensor([[0, 1], [1, -1], [-1, -1]])
+    heard, waits = touched(HistoryBatch(node, slot, torch.zeros(3, 2)))
+    assert heard.tolist() == [[True, False], [False, False], [False, False]]
+    assert waits.tolist() == [[False, False], [True, False], [False, False]]
+
+
+@pytest.fixture
+def one_factor():
+    """A blend of two item types; items are the four axes of its only factor."""
+    torch.manual_seed(0)
+    return Blend(BlendSizes(3, 2, 2, (4,), num_categories=2, num_profile=0, category_dim=5)).eval()
+
+
+@torch.no_grad()
+def asked(blend, *events, weak=None):
+    """(4,): how much the factor of each item is asked for by a history of (node, slot, age), newest first."""
+    if weak is not None:
+        blend.weak.fill_(weak)
+    context = ItemContext(
+        torch.zeros(4, 3), torch.zeros(4, NUM_TRAITS), (torch.eye(4),), torch.zeros(4, 2, dtype=torch.bool)
+    )
+    profile = torch.zeros(1, 0, dtype=torch.bool)
+    return blend.user_vectors(history_of(*events, length=5), profile, context)[0, 3:7].double()
+
+
+def test_what_waits_is_asked_for_the_more_the_newer_it_is(one_factor):
+    """Apart from the mean, by (1 + age) to the power of -softplus(fall), times a level of factor and type."""
+    with torch.no_grad():
+        one_factor.wait_fall.fill_(0.5)
+        one_factor.wait_level.fill_(0.25)
+        one_factor.wait_type.copy_(torch.tensor([0.0, -1.0, 1.0]))
+    fall = np.log1p(np.exp(0.5))
+    for item_type, level in ((0, 0.25), (1, -0.75), (2, 1.25), (7, 1.25)):  # 2 and more: unknown to training
+        slot = 3 * item_type + WEAK
+        found = [asked(one_factor, (1, STREAM, 1.0), (2, slot, age), weak=-50.0) for age in (1.5, 30.0)]
+        expected = [np.exp(level) * (1 + age) ** -fall for age in (1.5, 30.0)]
+        assert [float(one[2]) for one in found] == pytest.approx(expected, rel=1e-5)
+        assert torch.equal(found[0][[0, 1, 3]], found[1][[0, 1, 3]])
+        assert found[0][2] > found[1][2]
+
+
+def test_what_was_streamed_waits_no_longer(one_factor):
+    weak, first = (2, WEAK, 4.0), (1, STREAM, 3.0)
+    before, after = asked(one_factor, first, weak), asked(one_factor, (2, STREAM, 1.0), first, weak)
+    mean, waiting = before[1].clone(), 5.0 ** -np.log(2)
+    # The mean leans to what waits by softplus(-1), and the item is asked for besides.
+    assert before[2] == pytest.approx(float(mean) * np.log1p(np.exp(-1)) + waiting, rel=1e-5)
+    assert after[1] == pytest.approx(float(after[2]), rel=1e-6)  # both in the mean, neither beside it
+    same = asked(one_factor, (2, STREAM, 1.0), first, (3, WEAK, 4.0))
+    assert same[3] > waiting
+
+
+def test_a_stream_once_more_does_not_change_the_taste(one_factor):
+    """What it says of the kind of history may: how much the taste counts."""
+    streams = [(1, STREAM, 2.0), (2, STREAM, 3.0)]
+    once, again = (asked(one_factor, *more, *streams) for more in ([], [(2, STREAM, 0.5), (2, STREAM, 1.0)]))
+    expected = torch.tensor([0.0, 0.5, 0.5, 0.0], dtype=torch.float64).sqrt()
+    for found in (once, again):
+        torch.testing.assert_close(found / found.norm(), expected, atol=1e-6, rtol=0)
+
+
+def test_categories_are_counted_once_an_item(one_factor):
+    context = ItemContext(
+        torch.zeros(4, 3), torch.zeros(4, NUM_TRAITS), (torch.eye(4),), torch.eye(4, 2, dtype=torch.bool)
+    )
+    often = [(0, STREAM, 2.0), (0, STREAM, 3.0), (1, STREAM, 4.0), (2, WEAK, 5.0)]
+    with torch.no_grad():
+        found = one_factor.user_vectors(history_of(*often), torch.zeros(1, 0, dtype=torch.bool), context)
+        expected = one_factor.user_categories.sum(0) / 2
+    torch.testing.assert_close(found[0, 7:], expected)
 
 
 def test_users_are_as_they_were_when_only_their_own_items_are_looked_at(tastes):

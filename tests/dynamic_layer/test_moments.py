@@ -12,7 +12,15 @@ from worlds import AS_OF, Recorder, ago, catalogue, make_warehouse, stream
 from gfm_store import progress
 from gfm_store.config import BlendConfig, Config, TwoTowerConfig
 from gfm_store.dynamic_layer.history import DAY
-from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments, validation_days
+from gfm_store.dynamic_layer.moments import (
+    Moments,
+    Plan,
+    held_out_days,
+    plan_snapshots,
+    read_moments,
+    validation_days,
+)
+from gfm_store.static_layer.encoder import Embedded
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 from gfm_store.warehouse.history import read_training
@@ -89,17 +97,41 @@ def test_vectors_are_read_at_each_snapshot_before_the_held_out_days_and_now():
 
     def vectors_at(moment):
         asked.append(moment)
-        return np.full((4, 2), len(asked), dtype=np.float32)
+        return Embedded(*(np.full((4, 2), sign * len(asked), dtype=np.float32) for sign in (1, -1)))
 
     recorder = Recorder()
     with progress.reporting(recorder):
-        moments = read_moments(Plan(AS_OF, [6, 19, 32], 7, 7), vectors_at)
+        moments, early = read_moments(Plan(AS_OF, [2, 6, 19, 32], 7, 7), vectors_at)
     assert asked == [
-        AS_OF - timedelta(days=day) for day in (0, 7, 20, 33)
+        AS_OF - timedelta(days=day) for day in (0, 3, 7, 20, 33)
     ]  # day 6 is also the first held out
-    assert moments.days.tolist() == [-1, 6, 19, 32]
-    assert [float(vectors[0, 0]) for vectors in moments.vectors] == [1, 2, 3, 4]
-    assert recorder.advanced == {"HGNN vectors at earlier moments": 4}
+    assert moments.days.tolist() == [-1, 2, 6, 19, 32]
+    assert [float(vectors[0, 0]) for vectors in moments.vectors] == [1, 2, 3, 4, 5]
+    assert early.days.tolist() == [6, 19, 32]  # none of the days held out
+    assert [float(vectors[0, 0]) for vectors in early.vectors] == [-3, -4, -5]
+    assert recorder.advanced == {"HGNN vectors at earlier moments": 5}
     asked.clear()
-    assert read_moments(Plan(AS_OF, [], 1, 14), vectors_at).days.tolist() == [-1, 13]
+    moments, early = read_moments(Plan(AS_OF, [], 1, 14), vectors_at)
+    assert moments.days.tolist() == [-1, 13]
     assert asked == [AS_OF, ago(14)]
+    assert early.days.tolist() == [13]
+    assert torch.equal(early.at(13), torch.full((4, 2), -2.0))
+    assert torch.equal(moments.at(13), torch.full((4, 2), 2.0))
+
+
+@pytest.mark.parametrize(("least", "expected"), [(2, 3), (3, 6), (4, 12), (500, 12)])
+def test_a_refresh_knows_beforehand_which_days_are_held_out(tmp_path, least, expected):
+    """A quarter of the seventeen pairs is four. What is streamed again, is weak, or comes later makes no pair."""
+    first = {"u": [40, 35, 30, 25, 20, 5, 2], "v": [10, 1], "w": range(20, 28)}
+    events = [stream(user, f"p{i}", day) for user, days in first.items() for i, day in enumerate(days)]
+    events += [stream("u", "p0", 1), stream("u", "p1", 0.5), stream("u", "p9", -1)]
+    events += [("u", "p8", "follow", ago(1))]
+    two_tower = TwoTowerConfig(
+        train_days=60, min_pairs=1, min_validation_pairs=least, validation_days=3, history_days=60
+    )
+    config = Config(two_tower=two_tower)
+    make_warehouse(tmp_path, catalogue(*[f"p{i}" for i in range(10)]), events)
+    with open_warehouse(tmp_path) as warehouse:
+        count = read_item_nodes(warehouse, AS_OF).num_rows
+        plan = plan_snapshots(read_training(warehouse, AS_OF, two_tower), count, config)
+        assert held_out_days(warehouse, AS_OF, config) == plan.validation_days == expected

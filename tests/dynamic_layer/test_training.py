@@ -17,6 +17,7 @@ from gfm_store.dynamic_layer.history import Popularity
 from gfm_store.dynamic_layer.moments import Moments
 from gfm_store.dynamic_layer.training import TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
+from gfm_store.static_layer.encoder import Embedded
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 from gfm_store.warehouse.history import TrainingTables, read_training
@@ -94,7 +95,13 @@ def fit(world, seed=0, **settings):
     types = sorted(set(world.item_node["item_type"].to_pylist()))
     item_text = pa.table({"text": pa.array([""] * len(vectors))})
     fitted = fit_dynamic(
-        world.item_node, types, lambda moment: vectors, text, item_text, world.tables, config
+        world.item_node,
+        types,
+        lambda moment: Embedded(vectors, vectors),
+        text,
+        item_text,
+        world.tables,
+        config,
     )
     item_type = world.item_node["type_index"].to_numpy().astype(np.int64)
     blocks = fitted.model.user_vectors(world.tables.history, AS_OF, vectors, item_type)
@@ -144,13 +151,21 @@ class ScorePerItem(nn.Module):
         return self.item_tower(items)
 
 
-def trainer_of(world, config, windows=0, days=(-1,)):
-    """A trainer that reads at each moment who is who, and which moment it is."""
+EARLY = 100
+"""What is added to a day in vectors by weights that have not seen the last days."""
+
+
+def trainer_of(world, config, windows=0, days=(-1,), early_days=None):
+    """A trainer that reads at each moment who is who, and which moment it is, early ones apart."""
     num_items = world.item_node.num_rows
     nothing = torch.zeros(num_items, dtype=torch.int64)
     numbers = torch.arange(num_items).float()
-    moments = Moments(
-        torch.tensor(days), [torch.stack([numbers, torch.full_like(numbers, day)], dim=1) for day in days]
+    moments, early_moments = (
+        Moments(
+            torch.tensor(some),
+            [torch.stack([numbers, torch.full_like(numbers, day + more)], dim=1) for day in some],
+        )
+        for some, more in ((days, 0), (early_days or days, EARLY))
     )
     items = ItemFeatures(
         moments.vectors[0],
@@ -166,6 +181,7 @@ def trainer_of(world, config, windows=0, days=(-1,)):
         world.tables,
         items,
         moments,
+        early_moments,
         torch.zeros(num_users, 1, dtype=torch.int64),
         torch.ones(num_items, dtype=torch.bool),
         sizes,
@@ -246,7 +262,7 @@ def test_a_pair_never_counts_itself_even_where_moments_are_whole_days(tmp_path):
     for i in range(len(pairs)):
         own[0] = int(pairs.node[i])
         one, frequency = pairs.rows(torch.tensor([i])), torch.tensor([6 / 7, 1 / 7], dtype=torch.float64)
-        trainer._loss(model, one, frequency, trainer._items[0])
+        trainer._loss(model, one, frequency, trainer._whole.items[0])
     assert counted == [0, 1, 1, 3, 4, 5, 0]
 
 
@@ -305,20 +321,57 @@ def test_a_pair_is_learned_from_the_vectors_of_its_own_time(tastes, monkeypatch)
     run = training._Run(trainer.sizes, CONFIG, 0, CPU)
     steps = Recorder()
     with progress.reporting(steps), progress.task("epoch", 1, "steps") as task:
-        trainer._epoch(run, trainer._pairs, task)
+        trainer._epoch(run, trainer._pairs, trainer._whole, task)
     assert len(asked) == len(trainer._pairs) == NUM_USERS * PER_USER
-    assert steps.advanced["epoch"] == trainer._num_steps(trainer._pairs)
+    assert steps.advanced["epoch"] == trainer._num_steps(trainer._pairs, trainer._whole)
     for age, day in asked:
         known = [one for one in DAYS if age <= one + 1]  # a moment stands `day` + 1 days before the end
         assert day == min(known, default=33)
     assert {day for _, day in asked} == {2.0, 6.0, 20.0, 33.0}  # today's vectors have seen all pairs
 
 
-def test_validation_reads_the_vectors_from_before_the_held_out_days(tastes):
-    trainer, model = trainer_of(tastes, CONFIG, days=DAYS), MomentSpy(NUM_ITEMS)
+def test_validation_reads_early_vectors_from_before_the_held_out_days(tastes):
+    trainer, model = trainer_of(tastes, CONFIG, days=DAYS, early_days=DAYS[2:]), MomentSpy(NUM_ITEMS)
     held = trainer._pairs.rows((trainer._pairs.moment >= trainer._as_of - 7 * training.DAY).nonzero()[:, 0])
     trainer._validate(model, held, 7)
-    assert model.read == [[6.0], [6.0]]
+    assert model.read == [[EARLY + 6.0], [EARLY + 6.0]]
+
+
+def test_what_is_trained_without_the_last_days_reads_early_vectors(tastes, monkeypatch):
+    trainer = trainer_of(tastes, CONFIG.model_copy(update={"max_epochs": 1}), days=DAYS, early_days=DAYS[2:])
+    read, whole = [], trainer._loss
+
+    def spy(model, pairs, frequency, items):
+        read.append((items.vector[0, 1].item(), float(trainer._as_of - pairs.moment.max()) / training.DAY))
+        return whole(model, pairs, frequency, items)
+
+    monkeypatch.setattr(trainer, "_loss", spy)
+    monkeypatch.setattr(training, "TwoTower", lambda sizes: ScorePerItem(NUM_ITEMS))
+    trainer.fit()
+    early, late = ([age for day, age in read if (day >= EARLY) == is_early] for is_early in (True, False))
+    assert {day for day, _ in read} == {EARLY + 20.0, EARLY + 33.0, 2.0, 6.0, 20.0, 33.0}
+    assert min(early) > 7 > 1 > min(late)
+    assert all(day >= EARLY for day, _ in read[: len(early)])  # first without the last days
+
+
+def test_towers_are_trained_anew_on_all_days_for_as_many_epochs_as_were_best(tastes, monkeypatch):
+    trainer = trainer_of(tastes, CONFIG.model_copy(update={"max_epochs": 5, "patience": 9}))
+    begun, ndcg, whole = [], iter([0.1, 0.2, 0.5, 0.3, 0.5]), trainer._epoch
+
+    def spy(run, pairs, reading, task):
+        begun.append((len(pairs), reading is trainer._whole, run.model.score.detach().clone()))
+        return whole(run, pairs, reading, task)
+
+    monkeypatch.setattr(trainer, "_epoch", spy)
+    monkeypatch.setattr(trainer, "_validate", lambda *given: next(ndcg))
+    monkeypatch.setattr(training, "TwoTower", lambda sizes: ScorePerItem(NUM_ITEMS))
+    towers = trainer.fit()
+    assert [epoch.validation_ndcg for epoch in trainer.epochs] == [0.1, 0.2, 0.5, 0.3, 0.5]
+    all_days = NUM_USERS * PER_USER
+    assert [(n < all_days, whole) for n, whole, _ in begun] == [(True, False)] * 5 + [(False, True)] * 3
+    assert not begun[5][2].any()  # as at the very beginning
+    assert begun[4][2].any()
+    assert not torch.equal(towers.score, trainer.early.score)
 
 
 def test_a_world_without_streams_still_gives_vectors(tmp_path):

@@ -26,11 +26,11 @@ from gfm_store.errors import UsageError
 from gfm_store.evaluation import run as run_module
 from gfm_store.evaluation.baselines import Popularity, SentenceVectors
 from gfm_store.evaluation.bench import Bench
-from gfm_store.evaluation.metrics import COVERAGE, METRICS, NOVELTY, TAIL, Estimate
+from gfm_store.evaluation.metrics import COVERAGE, METRICS, NOVELTY, TAIL, Estimate, Sample
 from gfm_store.evaluation.model import Change
 from gfm_store.evaluation.parts import Part, Parts
 from gfm_store.evaluation.protocols import leave_one_out, temporal
-from gfm_store.evaluation.result import MODEL
+from gfm_store.evaluation.result import MODEL, Series
 from gfm_store.evaluation.run import Run
 from gfm_store.warehouse.connection import open_warehouse
 
@@ -58,7 +58,7 @@ def made(tmp_path_factory):
             MODEL: bench.rank(SentenceVectors(30.0).fit(bench.split)),
             "popular": bench.rank(Popularity(30).fit(bench.split)),
         }
-        yield bench, lists, bench.figures(lists)
+        yield bench, lists, bench.figures({name: [one] for name, one in lists.items()})
 
 
 def figure(figures, system, view, metric):
@@ -147,7 +147,7 @@ def test_every_comparison_is_of_the_model_with_another_on_the_same_users(made):
 
 def test_a_system_beside_itself_differs_by_exactly_nothing(made):
     bench, lists, _ = made
-    figures = bench.figures({MODEL: lists[MODEL], "same": lists[MODEL]})
+    figures = bench.figures({MODEL: [lists[MODEL]], "same": [lists[MODEL]]})
     for name in METRICS:
         same = figure(figures, "same", "headline", name)
         assert same.difference == Estimate(0, 0, 0)
@@ -157,7 +157,7 @@ def test_a_system_beside_itself_differs_by_exactly_nothing(made):
 def test_a_system_that_did_not_rank_a_view_has_no_figures_there(made):
     bench, lists, _ = made
     few = {name: ranked for name, ranked in lists["popular"].items() if name == "type:music"}
-    figures = bench.figures({MODEL: lists[MODEL], "few": few})
+    figures = bench.figures({MODEL: [lists[MODEL]], "few": [few]})
     empty, there = (figure(figures, "few", view, "HR@10") for view in ("headline", "type:music"))
     assert (empty.estimate, empty.difference, empty.ratio) == (None, None, None)
     assert there.estimate is not None and there.difference is not None
@@ -217,7 +217,7 @@ def test_coverage_of_candidates_of_ones_own_is_a_share_of_all_that_were_drawn(tm
     with open_warehouse(tmp_path) as warehouse, leave_one_out(warehouse, text_vectors, 0) as division:
         bench = Bench(warehouse, CONFIG, text_vectors, Parts(tmp_path), division)
         lists = bench.rank(Popularity(np.inf).fit(bench.split))
-        figures = bench.figures({MODEL: lists})
+        figures = bench.figures({MODEL: [lists]})
         assert {row["item_id"] for row in bench.split.item.to_pylist()} >= {f"p{i}" for i in range(6)}
         # All six podcasts stand among somebody's first ten, and no more were drawn.
         assert figure(figures, MODEL, "type:podcast", COVERAGE).estimate.value == 1
@@ -232,7 +232,7 @@ def test_leave_one_out_is_measured_by_hand(tmp_path):
         def by_name(users):
             return np.tile(np.arange(bench.split.item.num_rows, dtype=np.float32), (len(users), 1))
 
-        figures = bench.figures({MODEL: bench.rank(by_name)})
+        figures = bench.figures({MODEL: [bench.rank(by_name)]})
     # u0 ... u4 left p1 ... p5 out, had streamed p0 ... p4, and p5 stands first in everybody's list.
     places = [5, 4, 3, 2, 1]
     assert figure(figures, MODEL, "headline", "HR@10").estimate.value == 1
@@ -354,9 +354,9 @@ def test_an_interrupted_run_goes_on_where_it_was(small, monkeypatch):
     again = evaluate_three(small)
     assert (len(static), len(space)) == (2, 3)
     assert all(one.reused for one in again.systems)
-    for name, lists in resumed.lists.items():
+    for name, (lists,) in resumed.lists.items():
         for candidates, ranked in lists.items():
-            np.testing.assert_array_equal(again.lists[name][candidates], ranked)
+            np.testing.assert_array_equal(again.lists[name][0][candidates], ranked)
 
 
 def test_what_goes_on_gives_what_an_uninterrupted_run_gives(small, tmp_path_factory, monkeypatch):
@@ -369,6 +369,44 @@ def test_what_goes_on_gives_what_an_uninterrupted_run_gives(small, tmp_path_fact
     resumed, whole = evaluate_three(small), evaluate_three(copy)
     assert [one.curves for one in resumed.systems] == [one.curves for one in whole.systems]
     assert resumed.bench.figures(resumed.lists) == whole.bench.figures(whole.lists)
+
+
+def test_with_further_seeds_only_what_is_ours_is_fitted_again_and_figures_are_means(small):
+    with open_warehouse(small) as warehouse:
+        run = Run(bench_on(warehouse), None)
+        first, other = run.bench, run.bench.seeded(run.bench.config.seed + 1)
+        for bench in (first, other):
+            run.bench = bench
+            static = run.static(MODEL, Change())
+            run.add_model(MODEL, "model", "Whole.", static, Change())
+        popular = first.rank(Popularity(3).fit(first.split))
+        alone = [first.figures({MODEL: [lists]}) for lists in run.lists[MODEL]]
+        both = first.figures({MODEL: run.lists[MODEL], "popular": [popular]})
+    assert [one.name for one in run.systems] == [MODEL]
+    assert not np.array_equal(*(lists["available"] for lists in run.lists[MODEL]))
+    for metric in METRICS:
+        values = [figure(figures, MODEL, "headline", metric).estimate for figures in alone]
+        if None in values:
+            continue
+        assert figure(both, MODEL, "headline", metric).estimate.value == pytest.approx(
+            np.mean([one.value for one in values])
+        )
+    headline = [figure(figures, MODEL, "headline", "NDCG@10").estimate.value for figures in alone]
+    assert run.systems[0].by_seed == pytest.approx(headline)
+
+
+def test_lines_of_further_seeds_are_averaged(small):
+    with open_warehouse(small) as warehouse:
+        run = Run(bench_on(warehouse), None)
+    about = Series("Hits", "streams", [0.0, 1.0], {}, "Of one type.")
+
+    def sample(value):
+        return Sample(("HR@10",), np.array([value]), np.full((1000, 1), value))
+
+    run.add_series(about, "HR@10", {"whole": [sample(0.1), sample(0.5)]})
+    run.add_series(about, "HR@10", {"whole": [sample(0.3), None]})
+    (series,) = run.series.values()
+    assert [one.value for one in series.lines["whole"]] == pytest.approx([0.2, 0.5])
 
 
 def test_a_system_took_what_all_its_parts_took(small):
@@ -422,7 +460,7 @@ def test_a_view_without_targets_has_no_figures_and_does_no_harm(small):
         lists = bench.rank(Popularity(3).fit(bench.split))
         assert not bench.has_headline(lists)
         assert bench.headline(lists) == 0
-        figures = bench.figures({MODEL: lists})
+        figures = bench.figures({MODEL: [lists]})
         assert {one.metric for one in figures if one.view == "nobody"} == set(METRICS)
         assert all(one.estimate is None for one in figures if one.view == "nobody")
         assert figure(figures, MODEL, "headline", "HR@10").estimate is not None

@@ -17,8 +17,11 @@ from gfm_store.evaluation.metrics import (
     Bootstrap,
     Estimate,
     Sums,
+    mean_sample,
     measure,
+    overlap,
     per_user,
+    type_shares,
 )
 
 
@@ -327,3 +330,27 @@ def test_the_interval_of_coverage_ends_at_all():
     assert found.value == 1
     assert found.low < 1
     assert found.high <= 1
+
+
+def test_lists_share_what_both_hold_wherever_it_stands():
+    one = np.array([[1, 2, 3], [4, 5, -1]])
+    other = np.array([[3, 1, 9], [6, -1, -1]])
+    assert overlap(one, other) == pytest.approx(2 / 5)  # -1 is nothing that could be shared
+    assert overlap(one, one) == 1
+    assert overlap(np.full((2, 3), -1), other) == 0
+
+
+def test_type_shares_count_users_alike_however_many_items_they_have():
+    user, kind = np.array([0, 0, 0, 0, 2]), np.array([0, 0, 0, 1, 1])
+    np.testing.assert_allclose(type_shares(user, kind, 3), [0.375, 0.625, 0])  # user 1 has none
+    assert type_shares(np.zeros(0, int), np.zeros(0, int), 2).tolist() == [0, 0]
+
+
+def test_the_mean_over_seeds_is_drawn_with_the_same_users():
+    """One seed finds the first half of the users' items, the other the second half: their mean never varies."""
+    first = np.repeat([1.0, 0.0], 100)
+    bootstrap = Bootstrap(200)
+    samples = [bootstrap.sample(np.arange(200), sums_of(values)) for values in (first, 1 - first)]
+    assert samples[0].estimate("0").high - samples[0].estimate("0").low > 0.1
+    found = mean_sample(samples).estimate("0")
+    assert (found.low, found.value, found.high) == pytest.approx((0.5, 0.5, 0.5))

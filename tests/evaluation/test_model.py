@@ -245,9 +245,10 @@ def test_what_is_learned_reads_the_vectors_of_its_time(made, monkeypatch):
         place = [ids.index(item_id) for item_id in item_node["item_id"].to_pylist()]
         read_item_nodes(warehouse, as_of)
         now, before = vectors_at(as_of), vectors_at(as_of - timedelta(days=12))
-    np.testing.assert_array_equal(now, fitted.space.vectors[place])
-    np.testing.assert_allclose(now, fitted.static.vectors[place], atol=1e-4)
-    assert np.abs(before - now).max() > 1e-2
+    np.testing.assert_array_equal(now.vectors, fitted.space.vectors[place])
+    np.testing.assert_allclose(now.vectors, fitted.static.vectors[place], atol=1e-4)
+    assert np.abs(before.vectors - now.vectors).max() > 1e-2
+    assert np.abs(before.early - before.vectors).max() > 1e-2  # by weights that have not seen the last days
 
 
 def test_a_static_layer_comes_back_whole_from_its_parts(made):
@@ -265,6 +266,8 @@ def test_a_static_layer_comes_back_whole_from_its_parts(made):
         other.seed,
     )
     np.testing.assert_array_equal(other.frame, one.frame)
+    weights, early = one.early.state_dict(), other.early.state_dict()
+    assert all(torch.equal(weights[name], early[name]) for name in weights)
     np.testing.assert_array_equal(
         other.newcomers(fitted.split.text_vector), one.newcomers(fitted.split.text_vector)
     )

@@ -8,8 +8,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from gfm_store.evaluation.ablations import LINEAR, NEITHER, WITHOUT_HGNN
+from gfm_store.evaluation.baselines import Popularity
 from gfm_store.evaluation.metrics import COVERAGE, METRICS, NOVELTY, TAIL, Estimate
 from gfm_store.evaluation.report import write_report
+from gfm_store.evaluation.report.figures import MAIN, Figures, number, signed
+from gfm_store.evaluation.report.sections import Drawings
 from gfm_store.evaluation.result import (
     MODEL,
     Evaluation,
@@ -84,7 +88,7 @@ def around(value, spread):
 
 def system(name, kind, **changes):
     known = {"about": f"{name}, in a sentence.", "settings": {}, "grid": [], "tuning_seconds": 0.0}
-    known |= {"seconds": 12.5, "peak_mb": 812.0, "reused": False}
+    known |= {"seconds": 12.5, "peak_mb": 812.0, "reused": False, "by_seed": []}
     return System(name=name, kind=kind, **(known | changes))
 
 
@@ -503,3 +507,33 @@ def test_novelty_is_higher_or_lower_but_not_better(page):
     )[0]
     assert "model higher" in table and "model better" in table
     assert table.count("model higher") <= 2 * 3 * len(BASELINES)  # ratio and difference of three metrics
+
+
+def steps_of(values, **views):
+    """An evaluation with the headline alone: NDCG@10 of some systems."""
+    kinds = {MODEL: "model", Popularity.name: "baseline"}
+    return Evaluation(
+        "temporal", "About.", datetime(2026, 1, 1), 14, None, {}, [],
+        [ViewSummary("headline", "Headline", "About.", 9, 9, 9)],
+        [system(name, kinds.get(name, "ablation")) for name in values],
+        [figure(name, "headline", MAIN, value, values.get(MODEL)) for name, value in values.items()],
+        [], None, [],
+    )  # fmt: skip
+
+
+def test_the_waterfall_adds_up_from_step_to_step():
+    values = {Popularity.name: 0.03, NEITHER: 0.04, WITHOUT_HGNN: 0.07, LINEAR: 0.08, MODEL: 0.095}
+    found = steps_of(values)
+    svg = str(Drawings(found, Figures(found)).waterfall().svg)
+    shown = re.findall(r">([^<>]+)</text>", svg)
+    steps = [signed(step) for step in (0.03, 0.01, 0.03, 0.01, 0.015)]
+    assert [text for text in shown if re.fullmatch(r"[+]0?[.]\d+", text)] == steps
+    assert number(0.095) in shown
+
+
+def test_a_step_that_was_not_measured_is_left_out_and_one_alone_makes_no_waterfall():
+    found = steps_of({Popularity.name: 0.03, WITHOUT_HGNN: None, MODEL: 0.09})
+    svg = str(Drawings(found, Figures(found)).waterfall().svg)
+    assert signed(0.06) in svg and "+ text" not in svg
+    alone = steps_of({MODEL: 0.09})
+    assert Drawings(alone, Figures(alone)).waterfall() is None

@@ -23,6 +23,7 @@ max_tokens = 16
 [hgnn]
 hidden_dim = 16
 fanout = [4]
+early_epochs = 1
 epochs = 1
 steps_per_epoch = 20
 [two_tower]
@@ -80,6 +81,8 @@ def test_everything_is_measured_written_and_reused(world, run):
         "homogeneous graph",
         "without the balanced sampler",
         "without weak signals",
+        "neither text nor HGNN",
+        "papers' form",
         "one model per type",
         "HGNN without audiobook",
         "HGNN frozen",
@@ -115,6 +118,30 @@ def test_everything_is_measured_written_and_reused(world, run):
     assert all(system["reused"] for system in again["systems"])
     assert again["figures"] == found["figures"]
     assert again["examples"] == found["examples"]
+
+
+@pytest.mark.slow
+def test_further_seeds_move_what_is_ours_alone_and_are_told(world, run):
+    code, printed, one = run(world, "--horizon-days", 7)
+    assert code == 0, printed.err
+    code, printed, two = run(world, "--horizon-days", 7, "--seeds", 2)
+    assert code == 0, printed.err
+    assert two["facts"]["seeds"] == [0, 1]
+    by_seed = {system["name"]: system["by_seed"] for system in two["systems"]}
+    assert {name for name, found in by_seed.items() if len(found) == 2} == {
+        "gfm-store",
+        "two-tower without graph",
+    }
+    mean = find(two, "gfm-store", "headline", "NDCG@10")["estimate"]["value"]
+    assert mean == pytest.approx(sum(by_seed["gfm-store"]) / 2)
+    assert by_seed["gfm-store"][:1] == pytest.approx(
+        [find(one, "gfm-store", "headline", "NDCG@10")["estimate"]["value"]]
+    )
+    assert (
+        find(one, "EASE", "headline", "NDCG@10")["estimate"]
+        == find(two, "EASE", "headline", "NDCG@10")["estimate"]
+    )
+    assert "are fitted with 2 seeds" in printed.out
 
 
 @pytest.mark.slow

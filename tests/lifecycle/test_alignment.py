@@ -104,7 +104,7 @@ def test_later_vectors_enter_the_turned_space(moved, quick):
     with open_warehouse(root) as warehouse:
         item_node = read_item_nodes(warehouse, static.as_of)
         layer = FrozenLayer(warehouse, item_node, static, quick)
-        again = layer.vectors_at(static.as_of)
+        again = layer.vectors_at(static.as_of).vectors
     assert item_node["item_id"].to_pylist() == table["item_id"].to_pylist()
     assert np.allclose(again, vectors, atol=1e-4)
     # As if nothing but their text were known, items are near where they are: in the turned space, and only there.

@@ -19,7 +19,9 @@ from gfm_store.lifecycle.gates import refusal
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.refused import publish_refused
 from gfm_store.lifecycle.versions import read_versions, refused_record, roll_back
+from gfm_store.static_layer.encoder import Embedded
 from gfm_store.vectors.publication import dynamic_folder, published_folder
+from gfm_store.vectors.static_version import current_static, static_folder
 from gfm_store.vectors.version import Estimate, HeldOut
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
 from jobs import refresh_dynamic as refresh_job
@@ -119,6 +121,38 @@ def test_the_served_recipe_is_asked_as_it_was_fitted_then(world, quick):
     assert held.over_served.low <= held.ndcg.value - held.served_ndcg.value <= held.over_served.high
     assert held.over_served.value == pytest.approx(held.ndcg.value - held.served_ndcg.value)
     assert record.refused is None
+
+
+def test_both_recipes_read_vectors_by_weights_that_have_not_seen_the_last_days(world, quick, monkeypatch):
+    """Early vectors point along the axis of their moment here, whole ones away from it."""
+    first = read_versions(world)[0].record
+    entrants, ndcg = [], gates.LastDays.ndcg
+
+    def planted(layer, moment):
+        vectors = np.zeros((len(layer.text), 32), dtype=np.float32)
+        vectors[:, (first.as_of - moment).days % 32] = 1
+        return Embedded(-vectors, vectors)
+
+    monkeypatch.setattr(gates.FrozenLayer, "vectors_at", planted)
+    monkeypatch.setattr(
+        gates.LastDays, "ndcg", lambda days, one: entrants.append(one.vectors) or ndcg(days, one)
+    )
+    settings = {"blend": {"steps": 1}, "gates": {"min_users": 1_000_000}}
+    record = refresh_dynamic(world, changed(quick, **settings))
+    assert record.held_out.served == first.version
+    assert len(entrants) == 2  # the new one, then the served one
+    for vectors in entrants:
+        assert (vectors[:, record.held_out.days] == 1).all()
+
+
+def test_weights_that_have_seen_the_last_days_are_not_asked(world, quick):
+    static = current_static(world)
+    assert static.seen_until == read_versions(world)[0].record.held_out.start
+    static.model_copy(update={"seen_until": static.as_of}).write(static_folder(world, static.version))
+    record = refresh_dynamic(world, changed(quick, seed=7))
+    assert record.static_version == static.version
+    assert f"the HGNN weights of {static.version} have seen the days from" in record.held_out.note
+    assert record.held_out.served is None
 
 
 def test_an_earlier_moment_is_not_compared(world, quick):

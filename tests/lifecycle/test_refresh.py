@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 import lancedb
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import gfm_store
 from gfm_store import progress
@@ -230,6 +232,18 @@ def test_records_are_readable(published):
         static.model_dump_json()
     )
     assert StaticRecord.read(published / "static" / static.version) == static
+
+
+def test_a_finished_build_keeps_early_weights_and_no_checkpoint(published):
+    static = current_static(published)
+    weights = load_file(published / "static" / static.version / "hgnn.safetensors")
+    whole, early = (
+        {name.removeprefix(kind): value for name, value in weights.items() if name.startswith(kind)}
+        for kind in ("hgnn.", "early.")
+    )
+    assert whole.keys() == early.keys()
+    assert not torch.equal(whole["output.weight"], early["output.weight"])
+    assert not list((published / "cache").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -212,11 +212,11 @@ def fans(items, users, days):
 CONFIG = GraphConfig(window_days=30, min_users=2, min_coverage=0.5)
 
 
-def read(root, config=CONFIG, as_of=AS_OF):
+def read(root, config=CONFIG, as_of=AS_OF, held_out_days=0):
     """The graph, and what was said."""
     recorder = Recorder()
     with open_warehouse(root) as warehouse, progress.reporting(recorder):
-        return read_graph(warehouse, as_of, config), recorder.said
+        return read_graph(warehouse, as_of, config, held_out_days), recorder.said
 
 
 def test_published_edges_carry_ids_and_types(tmp_path):
@@ -301,9 +301,9 @@ def test_no_event_at_or_after_the_moment_changes_the_graph(tmp_path):
     add_events(tmp_path, later)
     after, _ = read(tmp_path)
     assert before.co_interaction.num_rows == 2
-    for name in ("item_node", "item_text", "co_interaction", "co_interaction_edge", "user_set"):
+    for name in ("item_node", "item_text", "co_interaction", "co_interaction_edge"):
         assert getattr(after, name).equals(getattr(before, name)), name
-    assert after.fold_co_interaction == before.fold_co_interaction
+    assert after.folds == before.folds
     assert (after.window_days, after.min_users) == (before.window_days, before.min_users)
 
 
@@ -428,8 +428,8 @@ def test_users_are_dealt_into_folds_by_their_id(tmp_path, folds):
 def test_a_left_out_fold_is_as_if_its_users_were_not_there(tmp_path):
     events, items = likings()
     whole, _ = read(make_warehouse(tmp_path / "whole", items, events), FOLDED)
-    assert len(whole.fold_co_interaction) == FOLDED.folds
-    for fold, edges in enumerate(whole.fold_co_interaction):
+    assert len(whole.folds.co_interaction) == FOLDED.folds
+    for fold, edges in enumerate(whole.folds.co_interaction):
         others = [event for event in events if expected_fold(event[0], FOLDED.folds) != fold]
         alone, _ = read(make_warehouse(tmp_path / f"without{fold}", items, others), FOLDED)
         assert alone.item_node.select(["node", "item_id"]) == whole.item_node.select(["node", "item_id"])
@@ -437,11 +437,42 @@ def test_a_left_out_fold_is_as_if_its_users_were_not_there(tmp_path):
         assert edges.equals(alone.co_interaction)
         assert not edges.equals(whole.co_interaction)
         # Their sets are those of everybody, less the fold's; numbers of users close up.
-        kept = whole.user_set.filter(pc.not_equal(whole.user_set["fold"], fold))
+        kept = whole.folds.user_set.filter(pc.not_equal(whole.folds.user_set["fold"], fold))
         for name in ("fold", "node"):
-            assert kept[name].equals(alone.user_set[name])
+            assert kept[name].equals(alone.folds.user_set[name])
         closed = {user: i for i, user in enumerate(sorted(set(kept["user_index"].to_pylist())))}
-        assert [closed[u] for u in kept["user_index"].to_pylist()] == alone.user_set["user_index"].to_pylist()
+        assert [closed[u] for u in kept["user_index"].to_pylist()] == alone.folds.user_set[
+            "user_index"
+        ].to_pylist()
+
+
+@pytest.mark.parametrize("days", [1, 9, 33])
+def test_early_folds_are_those_of_a_world_cut_there(tmp_path, days):
+    events, items = likings()
+    whole, _ = read(make_warehouse(tmp_path / "whole", items, events), FOLDED, held_out_days=days)
+    before = [event for event in events if event[3] < ago(days)]
+    cut, _ = read(make_warehouse(tmp_path / "cut", items, before), FOLDED, ago(days))
+    assert len(whole.early_folds.co_interaction) == FOLDED.folds
+    for edges, expected in zip(whole.early_folds.co_interaction, cut.folds.co_interaction, strict=True):
+        assert edges.num_rows > 0
+        assert edges.equals(expected)
+    assert whole.early_folds.user_set.equals(cut.folds.user_set)
+    # What is known now is as without early folds.
+    alone, _ = read(tmp_path / "whole", FOLDED)
+    assert alone.early_folds is None
+    assert whole.folds == alone.folds
+    assert whole.co_interaction.equals(alone.co_interaction)
+    assert whole.folds != whole.early_folds
+
+
+def test_nothing_touched_before_the_last_days_makes_no_early_folds(tmp_path):
+    events = [("u", "p1", "follow", ago(20)), stream("u", "p1", 7), stream("v", "p2", 2)]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events)
+    found = [read(tmp_path, FOLDED, held_out_days=days)[0].early_folds for days in (6, 7, 30)]
+    assert found[0].user_set.to_pylist() == [
+        {"user_index": 0, "fold": expected_fold("u", FOLDED.folds), "node": 0}
+    ]
+    assert found[1:] == [None, None]
 
 
 def test_sets_hold_what_a_user_touched_newest_first_and_further_back_than_edges(tmp_path):
@@ -455,7 +486,7 @@ def test_sets_hold_what_a_user_touched_newest_first_and_further_back_than_edges(
         config = GraphConfig(window_days=30, user_set_days=60, min_coverage=0.0)
         graph, _ = read(tmp_path, config.model_copy(update=settings))
         ids = graph.item_node["item_id"].to_pylist()
-        rows = graph.user_set.to_pylist()
+        rows = graph.folds.user_set.to_pylist()
         assert [(row["user_index"], row["node"]) for row in rows] == sorted(
             (row["user_index"], row["node"]) for row in rows
         )
@@ -489,4 +520,4 @@ def test_what_is_known_now_is_what_the_graph_says(tmp_path):
         read_item_nodes(warehouse, AS_OF)
         known = read_interactions(warehouse, AS_OF, FOLDED, graph.window_days, graph.min_users)
     assert known.co_interaction.equals(graph.co_interaction)
-    assert known.user_set.equals(graph.user_set)
+    assert known.user_set.equals(graph.folds.user_set)

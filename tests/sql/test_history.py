@@ -89,6 +89,13 @@ def test_training_pairs_are_first_streams_inside_the_window(tmp_path):
     assert pairs(tmp_path, ago(30)) == [(1, 3, ago(30), 1), (0, 1, ago(8), 2)]
 
 
+def test_a_first_stream_is_one_of_a_user_and_an_item_before_the_moment(tmp_path):
+    events = [stream("u", "p1", 9), stream("u", "p1", 2), stream("v", "p1", 3), stream("v", "p2", 0)]
+    events += [("u", "p2", "follow", ago(5)), ("w", "p1", "stream", AS_OF - MICROSECOND)]
+    make_warehouse(tmp_path, catalogue("p1", "p2"), events)
+    assert sorted(rows(tmp_path, "history/first_stream")) == [(ago(9),), (ago(3),), (AS_OF - MICROSECOND,)]
+
+
 def test_a_stream_and_a_preview_at_one_moment_make_one_pair(tmp_path):
     events = [("u", "p1", kind, ago(3)) for kind in ("preview", "stream", "skip")]
     make_warehouse(tmp_path, catalogue("p1"), events)

@@ -61,9 +61,9 @@ def touches():
     ]
 
 
-def graph_and_text(root, config=CONFIG):
+def graph_and_text(root, config=CONFIG, held_out_days=0):
     with open_warehouse(root) as warehouse:
-        graph = read_graph(warehouse, AS_OF, config.graph)
+        graph = read_graph(warehouse, AS_OF, config.graph, held_out_days)
     return graph, text_vectors(graph.item_text)
 
 
@@ -75,9 +75,13 @@ def read_known(root, moment=AS_OF):
         return item_node, text, read_interactions(warehouse, moment, CONFIG.graph, 40, 2)
 
 
-def vectors_of(encoder, root, moment=AS_OF):
+def embedded_by(encoder, root, moment=AS_OF):
     item_node, text, known = read_known(root, moment)
-    return encoder.vectors(item_node["item_type"], text, known)
+    return encoder.embed(item_node["item_type"], text, known)
+
+
+def vectors_of(encoder, root, moment=AS_OF):
+    return embedded_by(encoder, root, moment).vectors
 
 
 def nothing_known():
@@ -136,13 +140,18 @@ def fold_of(user):
     return (int(hashlib.md5(user.encode()).hexdigest()[0], 16) + 1) % 2
 
 
-def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
-    """Against worlds in which its users do not exist."""
-    trainers = []
+def remember_trainers(monkeypatch, trainers):
     monkeypatch.setattr(
         fitting, "HGNNTrainer", lambda *given: trainers.append(HGNNTrainer(*given)) or trainers[-1]
     )
+
+
+def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
+    """Against worlds in which its users do not exist."""
+    trainers = []
+    remember_trainers(monkeypatch, trainers)
     fit_static(*graph_and_text(root), CONFIG)
+    assert len(trainers) == 1
     assert len(trainers[0].folds) == 2
     for number, fold in enumerate(trainers[0].folds):
         others = [event for event in touches() if fold_of(event[0]) != number]
@@ -151,7 +160,7 @@ def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
         same = fitting.to_hetero_graph(graph.item_node, 3, graph.co_interaction)
         assert torch.equal(fold.graph.rowptr, same.rowptr)
         assert torch.equal(fold.graph.col, same.col)
-        user, node = (graph.user_set[name].to_numpy() for name in ("user_index", "node"))
+        user, node = (graph.folds.user_set[name].to_numpy() for name in ("user_index", "node"))
         features = item_features(text, user, node, 6, CONFIG.seed)
         for column in (slice(0, 8), slice(14, 15)):  # text and count
             torch.testing.assert_close(fold.features[:, column], features[:, column])
@@ -198,7 +207,7 @@ def test_a_newcomer_is_an_item_without_coordinates_and_edges(fitted):
     encoder = fitted.encoder.numbered(np.full(3, -1))
     types = pa.chunked_array([["song", "book", "song"]])
     found = fitted.encoder.newcomers(text)
-    np.testing.assert_allclose(encoder.vectors(types, text, nothing_known()), found, atol=1e-6)
+    np.testing.assert_allclose(encoder.embed(types, text, nothing_known()).vectors, found, atol=1e-6)
     assert_unit(found)
     assert np.abs(found[0] - found[1]).max() > 1e-2
     np.testing.assert_array_equal(fitted.encoder.newcomers(np.zeros((0, 8), np.float32)), np.zeros((0, 8)))
@@ -215,7 +224,7 @@ def test_items_that_came_later_and_of_types_unknown_to_training(root, fitted, tm
     ends = set(known.co_interaction["src"].to_pylist())
     assert {0, ids.index("p9")} <= ends  # both have edges
     encoder = fitted.encoder.numbered(np.array([NAMES.index(i) if i in NAMES else -1 for i in ids]))
-    found = encoder.vectors(item_node["item_type"], text, known)
+    found = encoder.embed(item_node["item_type"], text, known).vectors
     assert_unit(found)
     alone = encoder.newcomers(text)
     np.testing.assert_allclose(found[-1], alone[-1], atol=1e-6)  # nobody touched x1
@@ -232,7 +241,7 @@ def test_items_that_came_later_and_of_types_unknown_to_training(root, fitted, tm
     )
     assert edges.num_rows < known.co_interaction.num_rows
     without = Interactions(edges, known.user_set)
-    np.testing.assert_array_equal(encoder.vectors(item_node["item_type"], text, without), found)
+    np.testing.assert_array_equal(encoder.embed(item_node["item_type"], text, without).vectors, found)
 
 
 def test_the_numbering_of_items_changes_nothing(root, fitted):
@@ -250,8 +259,8 @@ def test_the_numbering_of_items_changes_nothing(root, fitted):
         renumbered(known.co_interaction, "src", "dst"), renumbered(known.user_set, "node")
     )
     encoder = fitted.encoder.numbered(order)
-    found = encoder.vectors(item_node["item_type"].take(pa.array(order)), text[order], elsewhere)
-    expected = fitted.encoder.vectors(item_node["item_type"], text, known)
+    found = encoder.embed(item_node["item_type"].take(pa.array(order)), text[order], elsewhere).vectors
+    expected = fitted.encoder.embed(item_node["item_type"], text, known).vectors
     # Another numbering starts the decomposition elsewhere; the coordinates are the same to its accuracy.
     np.testing.assert_allclose(found, expected[order], atol=2e-2)
     np.testing.assert_array_equal(encoder.numbered(new).frame, fitted.encoder.frame)
@@ -306,3 +315,147 @@ def test_a_fold_that_holds_everybody_leaves_nothing_to_read(tmp_path):
     model = fit_static(*graph_and_text(make_warehouse(tmp_path, ITEMS, events)), CONFIG)
     assert len(model.epochs) == 1
     assert_unit(model.vectors)
+
+
+# Weights that have not seen the last days.
+
+HELD_OUT = 7
+EARLY = Config.model_validate(
+    CONFIG.model_dump() | {"hgnn": CONFIG.hgnn.model_dump() | {"early_epochs": 1, "epochs": 2}}
+)
+
+
+def early_fit(root, checkpoint=None):
+    return fit_static(*graph_and_text(root, EARLY, HELD_OUT), EARLY, checkpoint)
+
+
+def same_weights(one, other):
+    mine, theirs = one.state_dict(), other.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+@pytest.fixture(scope="module")
+def early(root):
+    return early_fit(root)
+
+
+def test_without_held_out_days_there_are_no_early_weights(root, fitted):
+    assert fitted.encoder.early is None
+    found = embedded_by(fitted.encoder, root)
+    assert found.early is found.vectors
+    assert not [name for name in fitted.encoder.tensors() if name.startswith("early.")]
+
+
+def test_nothing_before_the_held_out_days_gives_no_early_weights(tmp_path):
+    events = [stream(user, item, 3) for user in USERS[:4] for item in NAMES[:3]]
+    model = early_fit(make_warehouse(tmp_path, ITEMS, events))
+    assert model.encoder.early is None
+    assert len(model.epochs) == 2
+
+
+def test_what_happens_in_the_last_days_changes_nothing_of_early_weights(root, early, tmp_path):
+    """The same world with another week at its end, in which users of both tastes touch the other one's items."""
+    before = [event for event in touches() if event[3] < ago(HELD_OUT)]
+    assert len(before) < len(touches()) - 10
+    assert {item for _, item, _, _ in before} == set(NAMES)
+    week = [
+        stream(user, NAMES[(3 * i + 1 - number % 2) % len(NAMES)], HELD_OUT - i)
+        for number, user in enumerate(["a newcomer", *USERS])
+        for i in range(5)
+    ]
+    other = early_fit(make_warehouse(tmp_path, ITEMS, before + week))
+    assert same_weights(other.encoder.early, early.encoder.early)
+    np.testing.assert_array_equal(other.encoder.frame, early.encoder.frame)
+    moment = ago(HELD_OUT)
+    mine, theirs = (embedded_by(one.encoder, root, moment) for one in (early, other))
+    np.testing.assert_array_equal(mine.early, theirs.early)
+    assert not same_weights(other.encoder.hgnn, early.encoder.hgnn)
+    assert np.abs(mine.vectors - theirs.vectors).max() > 1e-3
+
+
+def test_early_weights_see_the_day_before_the_held_out_ones(early, tmp_path):
+    more = [stream(user, NAMES[0], HELD_OUT + 0.01) for user in USERS]
+    other = early_fit(make_warehouse(tmp_path, ITEMS, touches() + more))
+    assert not same_weights(other.encoder.early, early.encoder.early)
+
+
+def test_training_goes_on_from_early_weights_in_their_frame(root, monkeypatch):
+    trainers = []
+    remember_trainers(monkeypatch, trainers)
+    monkeypatch.setattr(HGNNTrainer, "fit", lambda self: self.model.eval())  # no step
+    encoder = early_fit(root).encoder
+    first, second = trainers
+    assert (first.config.epochs, second.config.epochs) == (1, 2)
+    assert first.initial is None
+    assert second.initial is encoder.early
+    assert same_weights(encoder.hgnn, encoder.early)
+    with open_warehouse(root) as warehouse:
+        graph = read_graph(warehouse, ago(HELD_OUT), EARLY.graph)
+    user, node = (graph.folds.user_set[name].to_numpy() for name in ("user_index", "node"))
+    frame = structural_coordinates(user, node, len(NAMES), 6, EARLY.seed)
+    np.testing.assert_array_equal(encoder.frame, frame)
+    for one, other in zip(first.folds, second.folds, strict=True):
+        assert one.sets.node.numel() < other.sets.node.numel()
+        assert one.features[:, 14].sum() < other.features[:, 14].sum()  # counts
+
+
+def test_items_that_came_in_the_last_days_are_no_candidates_of_early_training(tmp_path, monkeypatch):
+    trainers = []
+    remember_trainers(monkeypatch, trainers)
+    more = catalogue("a1", "z7", published_at=None) + catalogue("a2", published_at=ago(HELD_OUT - 1))
+    more += catalogue("a3", "p8", "z9", published_at=ago(500))
+    more += catalogue("z8", published_at=ago(500), withdrawn_at=ago(1))
+    last = [stream(user, item, 3) for user in USERS[:3] for item in ("a1", "a2", "a3", NAMES[0])]
+    events = [*touches(), *last, stream("u", "p8", HELD_OUT + 1)]
+    root = make_warehouse(tmp_path, [*ITEMS, *more], events)
+    early_fit(root)
+    item_node, _, _ = read_known(root)
+    ids = np.array(item_node["item_id"].to_pylist())
+    early, whole = (set(ids[one.candidates.numpy()]) for one in trainers)
+    assert whole == {*NAMES, "a1", "a2", "a3", "p8", "z7", "z9"}
+    # a3 was there before, though nobody touched it; nobody ever touched z7, which has no date.
+    assert early == whole - {"a1", "a2"}
+
+
+def test_a_saved_encoder_keeps_its_early_weights(root, early, tmp_path):
+    one = early.encoder
+    facts = (one.item_types, one.graph, one.window_days, one.min_users, one.seed)
+    one.save(tmp_path)
+    for again in (ItemEncoder.load(tmp_path, *facts), ItemEncoder.from_tensors(one.tensors(), *facts)):
+        assert same_weights(one.early, again.early)
+        assert same_weights(one.hgnn, again.hgnn)
+        assert not again.early.training
+        for found, expected in zip(embedded_by(again, root), embedded_by(one, root), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert not same_weights(one.early, one.hgnn)
+    found = embedded_by(one, root)
+    assert_unit(found.early)
+    assert np.abs(found.early - found.vectors).max() > 1e-2
+
+
+def test_early_vectors_are_turned_and_numbered_as_the_others(root, early):
+    rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((8, 8)))[0].astype(np.float32)
+    before, after = (embedded_by(one, root) for one in (early.encoder, early.encoder.rotated(rotation)))
+    for found, expected in zip(after, before, strict=True):
+        np.testing.assert_allclose(found, expected @ rotation, atol=1e-5)
+    assert early.encoder.numbered(np.arange(len(NAMES))).early is early.encoder.early
+
+
+def test_both_trainings_go_on_after_an_interruption(root, early, tmp_path):
+    path = tmp_path / "hgnn.safetensors"
+    assert fitting.checkpoints(path) == (tmp_path / "hgnn-early.safetensors", path)
+    for stop in (5, 15):  # in early training, then in the second epoch of the whole
+        with progress.reporting(Recorder(stop_after=stop)), pytest.raises(KeyboardInterrupt):
+            early_fit(root, path)
+    assert all(one.exists() for one in fitting.checkpoints(path))
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        again = early_fit(root, path)
+    assert [text for text in recorder.said if text.startswith("HGNN")] == [
+        f"{label}: going on after epoch 1, where the last run was interrupted."
+        for label in ("HGNN without the last days", "HGNN")
+    ]
+    assert same_weights(again.encoder.early, early.encoder.early)
+    np.testing.assert_array_equal(again.vectors, early.vectors)
+    assert again.epochs == early.epochs
+    assert len(early.epochs) == 3

@@ -41,11 +41,13 @@ def folds(planted):
     return planted.folds(CONFIG.structure_dim)
 
 
-def trainer_of(folds, seed=0, checkpoint=None, candidates=None, text_dim=16, **settings):
+def trainer_of(
+    folds, seed=0, checkpoint=None, candidates=None, text_dim=16, initial=None, label="HGNN", **settings
+):
     if candidates is None:
         candidates = torch.ones(folds[0].graph.num_nodes, dtype=torch.bool)
     config = CONFIG.model_copy(update=settings)
-    return HGNNTrainer(folds, text_dim, candidates, config, seed, CPU, checkpoint)
+    return HGNNTrainer(folds, text_dim, candidates, config, seed, CPU, checkpoint, initial, label)
 
 
 def purity(vectors, community):
@@ -169,35 +171,52 @@ def test_held_out_sets_give_no_targets(folds):
         assert len(parts[1]) == int(CONFIG.validation_share * len(everything)) == 4
 
 
-def test_the_best_epochs_weights_are_kept(folds, monkeypatch):
-    mrr, weights = iter([0.1, 0.5, 0.4, 0.5]), []
-    trainer = trainer_of(folds)
+def state_of(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
-    def validate():
-        weights.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
-        return next(mrr)
 
-    monkeypatch.setattr(trainer, "_validate", validate)
-    model = trainer.fit()
-    assert [epoch.validation_mrr for epoch in trainer.epochs] == [0.1, 0.5, 0.4, 0.5]
+def assert_same_state(model, state):
+    assert model.state_dict().keys() == state.keys()
     for name, value in model.state_dict().items():
-        assert torch.equal(value, weights[1][name]), name  # the first of the best: equal is no improvement
+        assert torch.equal(value, state[name]), name
+
+
+def test_the_last_epochs_weights_are_kept(folds, monkeypatch):
+    """However much better another one was on the users held out."""
+    mrr, weights = iter([0.1, 0.5, 0.4, 0.2]), []
+    trainer = trainer_of(folds)
+    monkeypatch.setattr(trainer, "_validate", lambda: weights.append(state_of(trainer.model)) or next(mrr))
+    model = trainer.fit()
+    assert [epoch.validation_mrr for epoch in trainer.epochs] == [0.1, 0.5, 0.4, 0.2]
+    assert_same_state(model, weights[3])
     assert not torch.equal(weights[1]["direct.weight"], weights[3]["direct.weight"])
 
 
-def test_the_best_epoch_is_remembered_over_an_interruption(folds, monkeypatch, tmp_path):
+def test_the_last_epochs_weights_are_kept_over_an_interruption(folds, monkeypatch, tmp_path):
     path = tmp_path / "hgnn.safetensors"
     first = trainer_of(folds, checkpoint=path)
-    monkeypatch.setattr(first, "_validate", iter([0.1, 0.5]).__next__)
+    monkeypatch.setattr(first, "_validate", iter([0.1, 0.9]).__next__)
     with pytest.raises(StopIteration):
         first.fit()
-    best = {name: value.clone() for name, value in training._part(training.load_file(path), "best.").items()}
     second = trainer_of(folds, checkpoint=path)
     monkeypatch.setattr(second, "_validate", iter([0.4, 0.3]).__next__)
     model = second.fit()
-    assert [epoch.validation_mrr for epoch in second.epochs] == [0.1, 0.5, 0.4, 0.3]
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, best[name]), name
+    assert [epoch.validation_mrr for epoch in second.epochs] == [0.1, 0.9, 0.4, 0.3]
+    assert_same_state(model, state_of(trainer_of(folds).fit()))
+
+
+def test_training_begins_with_given_weights_and_leaves_them_as_they_are(folds):
+    given = trainer_of(folds, epochs=1).fit()
+    before = state_of(given)
+    assert not torch.equal(trainer_of(folds).model.direct.weight, given.direct.weight)
+    trainer = trainer_of(folds, initial=given, label="HGNN once more", epochs=1)
+    assert_same_state(trainer.model, before)
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        model = trainer.fit()
+    assert recorder.advanced == {"HGNN once more": CONFIG.steps_per_epoch}
+    assert not torch.equal(model.direct.weight, given.direct.weight)
+    assert_same_state(given, before)
 
 
 def test_too_few_users_to_hold_any_out_train_to_the_end():

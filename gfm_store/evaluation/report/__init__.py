@@ -66,6 +66,7 @@ def render(evaluation: Evaluation) -> str:
         groups=list(drawings.groups()),
         ablation_metrics=figures.metrics(figures.headline, figures.ablations),
         ablation_drawing=drawings.comparisons(figures.headline, figures.ablations),
+        waterfall=drawings.waterfall() if figures.ablations else None,
         series=drawings.series(),
         curves=drawings.curves(),
         maps=drawings.maps(),

@@ -112,6 +112,33 @@ def interval_plot(
         return Drawing(inline_svg(figure, name, label), [])
 
 
+def waterfall_plot(rows: Sequence[Row], x_title: str, name: str, label: str) -> Drawing:
+    """From one row's value to the next one's: what each step adds; the last row is the whole."""
+    height = 26 * max(len(rows), 1) + 46
+    with drawing():
+        figure, axes = _panel(height, LABEL, VALUE, top=6, bottom=40)
+        axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        before = 0.0
+        for y, row in enumerate(rows):
+            _beside(axes, y, row.label)
+            axes.text(1.03, y, row.shown, va="center", color=INK, **_across(axes))
+            if row.estimate is None:
+                continue
+            value = row.estimate.value
+            start = 0.0 if row.kind == "model" else before
+            axes.barh(y, value - start, left=start, height=0.6, color=MARKS[row.kind][0])
+            if y + 1 < len(rows):
+                axes.vlines(value, y + 0.3, y + 0.7, color=MUTED, linewidth=1)
+            before = value
+        axes.set_xlim(0, max((row.estimate.high for row in rows if row.estimate), default=1.0))
+        axes.locator_params(axis="x", nbins=4)
+        axes.set_xlabel(x_title)
+        return Drawing(inline_svg(figure, name, label), [])
+
+
 def _beside(axes: Axes, y: float, label: str) -> None:
     """A row's name, each line by itself, so that it ends at the axes in any font."""
     lines = _two_lines(label)

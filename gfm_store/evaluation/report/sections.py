@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gfm_store.evaluation.ablations import LINEAR, NEITHER, WITHOUT_HGNN
+from gfm_store.evaluation.baselines import Popularity
 from gfm_store.evaluation.report import plots
 from gfm_store.evaluation.report.figures import (
     MAIN,
@@ -17,7 +19,7 @@ from gfm_store.evaluation.report.figures import (
     signed,
 )
 from gfm_store.evaluation.report.plots import NOT_COMPUTABLE, Drawing, Row
-from gfm_store.evaluation.result import Evaluation, GridPoint, System, ViewSummary
+from gfm_store.evaluation.result import MODEL, Evaluation, GridPoint, System, ViewSummary
 
 GROUPS = {
     "Other targets": ("first", "all"),
@@ -28,6 +30,14 @@ GROUPS = {
     "Cold items": ("cold",),
 }
 """Headings of the views, by how the views' names begin."""
+STEPS = {
+    Popularity.name: "popularity, its window tuned",
+    NEITHER: "momentum and categories instead",
+    WITHOUT_HGNN: "+ text",
+    LINEAR: "+ who touched what, linear",
+    MODEL: "+ the HGNN",
+}
+"""Systems of which each has what the one before has and something more, in words."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,25 @@ class Drawings:
         title = f"{MAIN}: model {'over' if as_ratio else 'minus'} system"
         label = f"{title}, with 95% intervals"
         return plots.interval_plot(rows, title, self._name(), label, even=1 if as_ratio else 0)
+
+    def waterfall(self) -> Drawing | None:
+        """What each part adds, one after the other; None where fewer than two of the steps were measured."""
+        known = {
+            name: estimate
+            for name in STEPS
+            if (estimate := computable(self._figures.estimate(name, self._figures.headline)))
+        }
+        if len(known) < 2:
+            return None
+        rows: list[Row] = []
+        for name, estimate in known.items():
+            before = rows[-1].estimate.value if rows and rows[-1].estimate else 0.0
+            kind = "baseline" if name == Popularity.name else "ablation"
+            rows.append(Row(STEPS[name], estimate, kind, signed(estimate.value - before)))
+        if MODEL in known:
+            rows.append(Row("the whole model", known[MODEL], "model", number(known[MODEL].value)))
+        label = f"{MAIN} of the headline as parts are added, one after the other"
+        return plots.waterfall_plot(rows, MAIN, self._name(), label)
 
     def segments(self, segments: list[Segment]) -> Drawing:
         """The model over the strongest baseline of each view."""
