@@ -96,10 +96,11 @@ class HGNNConfig(_Settings):
     early_epochs: int = Field(4, ge=1)
     """First, without the last days before `as_of`: gates ask what weights are worth that have not seen them."""
     epochs: int = Field(7, ge=1)
-    """Then with everything, from there."""
+    """Then with everything, from there; all of them with everything where too little was known before the last days."""
     steps_per_epoch: int = Field(60, ge=1)
     validation_share: float = Field(0.05, gt=0, lt=0.5)
-    """Share of the users whose sets are held out, to see how training goes."""
+    """Share of the users whose sets are held out of a training, to see how it goes (of the second one some that the
+    first had learned from)."""
     validation_targets: int = Field(4096, ge=1)
     """At most this many held-out targets are ranked per epoch."""
     learning_rate: float = Field(2e-3, gt=0)

@@ -26,7 +26,8 @@ max_tokens = 16
 [hgnn]
 hidden_dim = 32
 fanout = [5]
-epochs = 2
+early_epochs = 1
+epochs = 1
 steps_per_epoch = 20
 [blend]
 steps = 100

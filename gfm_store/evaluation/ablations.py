@@ -24,7 +24,7 @@ ONE_PER_TYPE = "one model per type"
 FROZEN = "HGNN frozen"
 WITHOUT_HGNN = "without HGNN"
 LINEAR = "linear coordinates for the HGNN"
-NEITHER = "neither text nor HGNN"
+NEITHER = "without text and HGNN"
 WINDOWS = 4
 """Successive windows with a refresh of the two-tower each."""
 STREAMS_PER_ITEM = (0, 1, 5, 20)
@@ -82,7 +82,7 @@ ABLATIONS = (
     ),
     Ablation(
         NEITHER,
-        "Random vectors stand in for HGNN vectors, and nothing reads text: momentum and categories are left.",
+        "Nothing tells one item's contents or company from another's: momentum and categories are left.",
         Change(hgnn=False, text=False),
     ),
     Ablation(

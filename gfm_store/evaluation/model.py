@@ -58,7 +58,8 @@ class Change:
     linear: bool = False
     """True: the structural coordinates that the HGNN reads stand in for what it makes of them."""
     text: bool = True
-    """False: the HGNN gets random vectors, which tell items apart and mean nothing, and the two-tower none."""
+    """False: the HGNN gets random vectors, which tell items apart and mean nothing, and the two-tower none; without an
+    HGNN either, nothing."""
     item_types: bool = True
     """False: the graph has one type of items and one relation."""
 
@@ -223,8 +224,10 @@ def fit_space(
 
 
 def _read_by_hgnn(split: Split, change: Change, config: Config) -> np.ndarray:
-    """(N, text_dim) float32."""
-    return split.text_vector if change.text else _random_like(split.text_vector, config.seed)
+    """(N, text_dim) float32; what stands in for HGNN vectors where there is no HGNN."""
+    if change.text:
+        return split.text_vector
+    return _random_like(split.text_vector, config.seed) if change.hgnn else np.zeros_like(split.text_vector)
 
 
 def _coordinates(user_set: pa.Table, num_items: int, config: Config) -> np.ndarray:

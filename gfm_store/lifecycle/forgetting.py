@@ -28,6 +28,7 @@ from gfm_store.lifecycle.tables import recent_streams
 from gfm_store.lifecycle.versions import remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.schema import CO_INTERACTION_EDGE
+from gfm_store.static_layer.fitting import unfinished
 from gfm_store.vectors.publication import (
     TABLES,
     Tables,
@@ -267,7 +268,7 @@ def _remove_evaluations(root: Path, user_id: str) -> tuple[int, list[str]]:
     parts = list((root / "evaluation").glob("*.npz*"))
     for path in parts:
         path.unlink()
-    for path in (root / "cache").glob("*.safetensors"):
+    for path in unfinished(root):
         path.unlink()  # of an interrupted refresh: trained with the user
     removed = []
     report = root / "report"

@@ -66,9 +66,10 @@ def judge(
         "over_popularity": _estimate(new - popular, config.gates),
     }
     found = HeldOut(**known)
-    if served is not None:
+    if (seen := _seen(candidate.static, days)) is not None:
+        found = found.model_copy(update={"note": f"flattered: {seen}"})
+    elif served is not None:
         try:
-            _check_unseen(candidate.static, days)
             old = days.ndcg(_served_entrant(warehouse, item_node, served, days, config))
         except _NotComparableError as reason:
             found = found.model_copy(update={"note": f"not compared with {served.version}: {reason}"})
@@ -111,11 +112,11 @@ class _NotComparableError(Exception):
     """The two recipes cannot be asked about these days; the text says why."""
 
 
-def _check_unseen(static: StaticRecord, days: LastDays) -> None:
-    if static.seen_until > days.start:
-        raise _NotComparableError(
-            f"the HGNN weights of {static.version} have seen the days from {days.start:%Y-%m-%d %H:%M} on"
-        )
+def _seen(static: StaticRecord, days: LastDays) -> str | None:
+    """What the early weights of a static version have seen of the last days, in words; None where they have not."""
+    if (static.seen_until or static.as_of) <= days.start:
+        return None
+    return f"the HGNN weights of {static.version} have seen days from {days.start:%Y-%m-%d %H:%M} on"
 
 
 def _served_entrant(
@@ -129,7 +130,8 @@ def _served_entrant(
     try:
         model = DynamicModel.load(dynamic_folder(root, served.version) / EARLY)
         static = StaticRecord.read(static_folder(root, served.static_version))
-        _check_unseen(static, days)
+        if (seen := _seen(static, days)) is not None:
+            raise _NotComparableError(seen)
         layer = FrozenLayer(warehouse, item_node, static, config, quiet=True)
         vectors = layer.vectors_at(days.start).early
     except (GfmError, OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:

@@ -40,7 +40,7 @@ from gfm_store.lifecycle.tables import (
 from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.serving.partition import choose_index
-from gfm_store.static_layer.fitting import StaticModel, checkpoints, fit_static
+from gfm_store.static_layer.fitting import StaticModel, checkpoint_path, fit_static, unfinished
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
@@ -120,8 +120,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     watch.lap("graph")
     text = encode_items(graph.item_text, encoder, TextCache(root, encoder.fingerprint))
     watch.lap("text")
-    checkpoint = root / "cache" / f"{inputs}.safetensors"
-    model = fit_static(graph, text, config, checkpoint)
+    model = fit_static(graph, text, config, checkpoint_path(root, inputs))
     watch.lap("hgnn")
     version, aligned = inputs, None
     if (turn := _towards_current(root, graph.item_node, model)) is not None:
@@ -150,7 +149,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
         dim=model.vectors.shape[1],
         graph=config.graph,
         seed=config.seed,
-        seen_until=as_of if graph.early_folds is None else graph.early_folds.moment,
+        seen_until=None if graph.early_folds is None else graph.early_folds.moment,
         validation_mrr=model.epochs[-1].validation_mrr if model.epochs else 0.0,
         epochs=len(model.epochs),
         seconds=watch.seconds,
@@ -162,8 +161,8 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
             write_table(partial, "co_interaction_edge", graph.co_interaction_edge)
             record.write(partial)
         make_current(root, version)
-    for path in checkpoints(checkpoint):
-        path.unlink(missing_ok=True)
+    for path in unfinished(root):
+        path.unlink()
     return record
 
 

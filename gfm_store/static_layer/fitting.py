@@ -62,11 +62,16 @@ def fit_static(
     early, epochs = None, list[Epoch]()
     if graph.early_folds is not None:
         pool = available & _known_before(graph, graph.early_folds)
-        less = config.hgnn.model_copy(update={"epochs": config.hgnn.early_epochs})
+        less = _epochs(config.hgnn, config.hgnn.early_epochs)
         early = course.train("HGNN without the last days", graph.early_folds, pool, less, files[0], epochs)
-    hgnn = course.train("HGNN", graph.folds, available, config.hgnn, files[1], epochs, early)
+    all_epochs = config.hgnn.epochs + (config.hgnn.early_epochs if early is None else 0)
+    last = _epochs(config.hgnn, all_epochs)
+    hgnn = course.train("HGNN", graph.folds, available, last, files[1], epochs, early)
     hetero = to_hetero_graph(graph.item_node, len(graph.item_types), graph.co_interaction)
-    vectors = hgnn.embed(course.features(*_pairs(graph.folds)), hetero).numpy()
+    with training_device(config) as device:
+        features = course.features(*_pairs(graph.folds)).to(device)
+        vectors = hgnn.to(device).embed(features, hetero.to(device)).cpu().numpy()
+        hgnn.cpu()
     encoder = ItemEncoder(
         hgnn,
         early,
@@ -78,6 +83,16 @@ def fit_static(
         config.seed,
     )
     return StaticModel(encoder, vectors, epochs)
+
+
+def checkpoint_path(root: Path, inputs: str) -> Path:
+    """Where the training of a static version is kept until it is done."""
+    return root / "cache" / f"{inputs}.safetensors"
+
+
+def unfinished(root: Path) -> list[Path]:
+    """What interrupted trainings left in a warehouse."""
+    return [path for end in ("safetensors", "partial") for path in (root / "cache").glob(f"s-*.{end}")]
 
 
 def checkpoints(path: Path) -> tuple[Path, Path]:
@@ -138,6 +153,10 @@ class _Course:
             hgnn = trainer.fit().cpu()
         epochs += trainer.epochs
         return hgnn
+
+
+def _epochs(config: HGNNConfig, epochs: int) -> HGNNConfig:
+    return config.model_copy(update={"epochs": epochs})
 
 
 def _pairs(known: Folds) -> tuple[np.ndarray, np.ndarray]:

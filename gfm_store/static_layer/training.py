@@ -256,9 +256,10 @@ class HGNNTrainer:
             state.setdefault(int(index), {})[key] = value
         self._optimizer.load_state_dict(self._optimizer.state_dict() | {"state": state})
         self.epochs = [Epoch(*row) for row in tensors["epochs"].tolist()]
-        progress.say(
-            f"{self.label}: going on after epoch {len(self.epochs)}, where the last run was interrupted."
-        )
+        if len(self.epochs) < self.config.epochs:
+            progress.say(
+                f"{self.label}: going on after epoch {len(self.epochs)}, where the last run was interrupted."
+            )
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -150,10 +150,10 @@ class StaticRecord(_Record):
     graph: GraphConfig
     """How the graph was made; vectors of later moments follow it."""
     seed: int
-    seen_until: datetime
-    """Where what the early weights of the HGNN have seen ends; `as_of` where there are none."""
+    seen_until: datetime | None = None
+    """What the early weights of the HGNN have seen ends here; None where there are none."""
     validation_mrr: float
-    """Held-out MRR of the HGNN."""
+    """Held-out MRR of the HGNN, among users of whom the early training had seen most."""
     epochs: int
     seconds: dict[str, float]
     """Wall time of each step."""

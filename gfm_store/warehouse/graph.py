@@ -50,7 +50,7 @@ class GraphTables:
     folds: Folds
     """As of the graph's moment."""
     early_folds: Folds | None
-    """As they stood before the last days; None where these are not asked for, or nothing was touched before them."""
+    """As they stood before the last days; None where these are not asked for, or less than half was touched by then."""
     window_days: int
     """What the window was in the end: `GraphConfig.window_days`, or more where data is thin."""
     min_users: int
@@ -102,7 +102,7 @@ def read_graph(
     co_interaction = _co_interaction(warehouse)
     co_interaction_edge = warehouse.select("graph/co_interaction_edge")
     folds = _read_folds(warehouse, as_of, config, window_days, min_users)
-    early_folds = None
+    early_folds, touched = None, folds.user_set.num_rows
     if held_out_days:
         before = as_of - timedelta(days=held_out_days)
         early_folds = _read_folds(warehouse, before, config, window_days, min_users)
@@ -112,7 +112,7 @@ def read_graph(
         co_interaction=co_interaction,
         co_interaction_edge=co_interaction_edge,
         folds=folds,
-        early_folds=early_folds if early_folds and early_folds.user_set.num_rows else None,
+        early_folds=early_folds if early_folds and 2 * early_folds.user_set.num_rows >= touched else None,
         window_days=window_days,
         min_users=min_users,
     )

@@ -81,7 +81,7 @@ def test_everything_is_measured_written_and_reused(world, run):
         "homogeneous graph",
         "without the balanced sampler",
         "without weak signals",
-        "neither text nor HGNN",
+        "without text and HGNN",
         "papers' form",
         "one model per type",
         "HGNN without audiobook",

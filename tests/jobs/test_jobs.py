@@ -232,7 +232,7 @@ def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
     settings = tmp_path / "gfm.toml"
     settings.write_text(
         "threads = 2\nseed = 3\n[text]\nmax_tokens = 32\n"
-        "[hgnn]\nhidden_dim = 16\nfanout = [3]\nepochs = 1\nsteps_per_epoch = 5\n"
+        "[hgnn]\nhidden_dim = 16\nfanout = [3]\nearly_epochs = 1\nepochs = 1\nsteps_per_epoch = 5\n"
         "[blend]\nsteps = 20\nmax_snapshots = 3\n",
         encoding="utf-8",
     )

@@ -151,7 +151,7 @@ def test_weights_that_have_seen_the_last_days_are_not_asked(world, quick):
     static.model_copy(update={"seen_until": static.as_of}).write(static_folder(world, static.version))
     record = refresh_dynamic(world, changed(quick, seed=7))
     assert record.static_version == static.version
-    assert f"the HGNN weights of {static.version} have seen the days from" in record.held_out.note
+    assert f"flattered: the HGNN weights of {static.version} have seen days" in record.held_out.note
     assert record.held_out.served is None
 
 

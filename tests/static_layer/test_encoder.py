@@ -41,6 +41,7 @@ CONFIG = Config.model_validate(
             "context_items": 2,
             "num_negatives": 8,
             "batch_size": 32,
+            "early_epochs": 1,
             "epochs": 1,
             "steps_per_epoch": 10,
         },
@@ -126,7 +127,7 @@ def test_a_fit_gives_every_item_a_unit_vector_and_the_encoder_the_same(root, fit
     assert (fitted.encoder.dim, fitted.encoder.window_days, fitted.encoder.min_users) == (8, 40, 2)
     assert fitted.encoder.item_types == ["book", "podcast", "song"]
     np.testing.assert_allclose(vectors_of(fitted.encoder, root), fitted.vectors, atol=1e-4)
-    assert len(fitted.epochs) == 1
+    assert len(fitted.epochs) == 2  # all of them with everything
 
 
 def test_the_same_seed_gives_the_same_vectors(root, fitted):
@@ -313,7 +314,7 @@ def test_a_fold_that_holds_everybody_leaves_nothing_to_read(tmp_path):
     """The only user there is: the fold's features and graph are empty, and training goes on."""
     events = [stream(USERS[0], item, 3) for item in NAMES[:6]]
     model = fit_static(*graph_and_text(make_warehouse(tmp_path, ITEMS, events)), CONFIG)
-    assert len(model.epochs) == 1
+    assert len(model.epochs) == 2
     assert_unit(model.vectors)
 
 
@@ -346,11 +347,15 @@ def test_without_held_out_days_there_are_no_early_weights(root, fitted):
     assert not [name for name in fitted.encoder.tensors() if name.startswith("early.")]
 
 
-def test_nothing_before_the_held_out_days_gives_no_early_weights(tmp_path):
+@pytest.mark.parametrize(("users_before", "expected"), [(0, False), (3, False), (4, True)])
+def test_early_weights_need_half_of_what_was_touched_before_the_held_out_days(
+    tmp_path, users_before, expected
+):
     events = [stream(user, item, 3) for user in USERS[:4] for item in NAMES[:3]]
+    events += [stream(user, item, 30) for user in USERS[4 : 4 + users_before] for item in NAMES[:3]]
     model = early_fit(make_warehouse(tmp_path, ITEMS, events))
-    assert model.encoder.early is None
-    assert len(model.epochs) == 2
+    assert (model.encoder.early is not None) == expected
+    assert len(model.epochs) == 3
 
 
 def test_what_happens_in_the_last_days_changes_nothing_of_early_weights(root, early, tmp_path):
@@ -452,8 +457,7 @@ def test_both_trainings_go_on_after_an_interruption(root, early, tmp_path):
     with progress.reporting(recorder):
         again = early_fit(root, path)
     assert [text for text in recorder.said if text.startswith("HGNN")] == [
-        f"{label}: going on after epoch 1, where the last run was interrupted."
-        for label in ("HGNN without the last days", "HGNN")
+        "HGNN: going on after epoch 1, where the last run was interrupted."
     ]
     assert same_weights(again.encoder.early, early.encoder.early)
     np.testing.assert_array_equal(again.vectors, early.vectors)

@@ -37,7 +37,7 @@ STEPS = {
     LINEAR: "+ who touched what, linear",
     MODEL: "+ the HGNN",
 }
-"""Systems of which each has what the one before has and something more, in words."""
+"""Systems of which each reads more than the one before, in words."""
 
 
 @dataclass(frozen=True)
