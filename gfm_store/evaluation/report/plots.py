@@ -80,13 +80,8 @@ def interval_plot(
     rows: Sequence[Row], x_title: str, name: str, label: str, even: float | None = None
 ) -> Drawing:
     """Estimates with their intervals, one row each; a line at `even`, where there is no difference."""
-    height = 26 * max(len(rows), 1) + 46
     with drawing():
-        figure, axes = _panel(height, LABEL, VALUE, top=6, bottom=40)
-        axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x")
+        figure, axes = _rows_panel(len(rows))
         for y, row in enumerate(rows):
             estimate = computable(row.estimate)
             colour, marker = MARKS[row.kind]
@@ -114,13 +109,8 @@ def interval_plot(
 
 def waterfall_plot(rows: Sequence[Row], x_title: str, name: str, label: str) -> Drawing:
     """From one row's value to the next one's: what each step adds; the last row is the whole."""
-    height = 26 * max(len(rows), 1) + 46
     with drawing():
-        figure, axes = _panel(height, LABEL, VALUE, top=6, bottom=40)
-        axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.grid(axis="x")
+        figure, axes = _rows_panel(len(rows))
         before = 0.0
         for y, row in enumerate(rows):
             _beside(axes, y, row.label)
@@ -266,6 +256,17 @@ def _panel(height: float, left: float, right: float, top: float, bottom: float) 
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
     inside = (left / WIDTH, bottom / height, (WIDTH - left - right) / WIDTH, (height - top - bottom) / height)
     return figure, figure.add_axes(inside)
+
+
+def _rows_panel(num_rows: int) -> tuple[Figure, Axes]:
+    """Room for rows under each other, names on the left and values on the right."""
+    rows = max(num_rows, 1)
+    figure, axes = _panel(26 * rows + 46, LABEL, VALUE, top=6, bottom=40)
+    axes.set_ylim(rows - 0.5, -0.5)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    return figure, axes
 
 
 def _two_lines(text: str) -> list[str]:

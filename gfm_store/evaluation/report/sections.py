@@ -37,7 +37,7 @@ STEPS = {
     LINEAR: "+ who touched what, linear",
     MODEL: "+ the HGNN",
 }
-"""Systems of which each reads more than the one before, in words."""
+"""Systems by what they read, in words: each has a part that the one before lacks."""
 
 
 @dataclass(frozen=True)
