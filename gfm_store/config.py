@@ -176,6 +176,8 @@ class BlendConfig(_Settings):
     """Dimensions in which categories (languages, genres, the profile) meet."""
     max_categories: int = Field(32, ge=1)
     """Most frequent values that are categories, of each column."""
+    newcomer_cost: float = Field(0.01, ge=0, lt=1)
+    """Share of the NDCG@10 of the last days that lists may lose, so that items nobody has streamed yet get a place."""
     tower_weights: tuple[float, ...] = ()
     """Of (0.0, 0.25, 0.5, 1.0), the papers' towers join with the weight that ranks the last days best; (1.0,) chooses
     nothing. () trains none: they cost more than all else and add little to it."""

@@ -1,17 +1,19 @@
 """The two sides of the score: momentum of items, linear factors, and categories, in one dot product. Modules only.
 
-    blend(user, item) = <w(user), g(item)> + b(item) + <C c(user), D c(item)>
-                        + sum_k a_k(user) <mean f_k of the history, f_k(item)>
-                        + sum_k sum_j v_k(j) <f_k(j), f_k(item)>, j: what waits to be streamed
+    blend(user, item) = <w(user), g(item)> + b(item) + lift(item) + <C c(user), D c(item)>
+                        + sum_k s_k(item) a_k(user) <mean f_k of the history, f_k(item)>
+                        + sum_k s_k(item) sum_j v_k(j) <f_k(j), f_k(item)>, j: what waits to be streamed
 
-`g` and `b` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream. `w`
-and `a` read the kind of history: how much of what, how long ago, and how new and how popular the user's items were
-when they were streamed. Those who follow what is new get what is rising; others get their own corner. In the mean
-each item counts once, and less where it has only weak signals: such an item waits to be streamed, and `v` asks for it
-the more, the newer its signal is. `c` are categories: an item's language and genres; a user's profile, and how often
-each category is in the history.
+`g`, `b` and `s` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream. `s`
+says how much of a matter of taste it is: what everybody streams is less of one. `w` and `a` read the kind of history:
+how much of what, how long ago, and how new and how popular the user's items were when they were streamed. Those who
+follow what is new get what is rising; others get their own corner. In the mean each item counts once, and less where
+it has only weak signals: such an item waits to be streamed, and `v` asks for it the more, the newer its signal is. `c`
+are categories: an item's language and genres; a user's profile, and how often each category is in the history. `lift`
+is the same for all items that nobody has streamed, and nothing for others.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -107,6 +109,11 @@ def touched(history: HistoryBatch) -> tuple[Tensor, Tensor]:
     return (signal == 0) & ~streamed_since, (signal == 1) & ~streamed & ~touched_since
 
 
+def unheard(context: ItemContext) -> Tensor:
+    """(N,) bool: the items that nobody had streamed."""
+    return context.traits[:, 3] == 0
+
+
 @dataclass(frozen=True)
 class BlendSizes:
     """What the shapes of the weights follow from; kept beside them."""
@@ -138,10 +145,14 @@ class Blend(nn.Module):
         )
         self.momentum = nn.Linear(HIDDEN, momentum_dim)
         self.general = nn.Linear(HIDDEN, 1)
+        num_factors = len(sizes.factor_dims)
+        self.personal = nn.Linear(HIDDEN, num_factors)  # softplus of it is `s`, which is 1 at first
+        nn.init.zeros_(self.personal.weight)
+        nn.init.constant_(self.personal.bias, math.log(math.e - 1))
         self.user = nn.Sequential(
             nn.Linear(state, HIDDEN), nn.ReLU(), nn.Dropout(0.1), nn.Linear(HIDDEN, momentum_dim)
         )
-        num_factors = len(sizes.factor_dims)
+        self.register_buffer("lift", torch.tensor(0.0))  # chosen after training
         self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, num_factors))
         self.weak = nn.Parameter(torch.tensor(-1.0))  # softplus of it is the weight of what waits in the mean
         # Logarithm of `v`: a level of each factor and each type, and how each factor falls with age.
@@ -164,8 +175,10 @@ class Blend(nn.Module):
         """(n, dim) of the items `node` (n,)."""
         hidden = self.item(self._scaled("feature", context.features[node]))
         categories = context.categories[node].float() @ self.item_categories
-        factors = (table[node] for table in context.factors)
-        return torch.cat([self.momentum(hidden), self.general(hidden), *factors, categories], dim=-1)
+        personal = functional.softplus(self.personal(hidden))
+        factors = (personal[:, k, None] * table[node] for k, table in enumerate(context.factors))
+        general = self.general(hidden) + self.get_buffer("lift") * unheard(context)[node, None]
+        return torch.cat([self.momentum(hidden), general, *factors, categories], dim=-1)
 
     def user_vectors(self, history: HistoryBatch, profile: Tensor, context: ItemContext) -> Tensor:
         """(B, dim), with a history of the moment of `context` and profiles (B, P) bool."""

@@ -25,6 +25,7 @@ from gfm_store.dynamic_layer.blend_training import (
 )
 from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, Vocabulary, column, microseconds
 from gfm_store.dynamic_layer.lexical import LexicalFactors
+from gfm_store.dynamic_layer.lift import choose_lift
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments
 from gfm_store.dynamic_layer.ranking import ndcg_by_user
@@ -248,6 +249,8 @@ def _with_blend(
     trial = _trial_blend(early_reader, examples, plan, num_types, config)
     weight = 0.0 if trainer is None else _tower_weight(early_reader, trainer, trial, plan, config)
     blend, losses = fit_blend(examples, num_types, settings, config.seed)
+    if trial is not None:
+        blend.get_buffer("lift").fill_(choose_lift(early_reader, trial, plan.validation_days, config))
     now = reader.snapshot(-1).context
     blended = FittedBlend(blend, now, reader.as_of, weight, settings.max_categories)
     whole = replace(model, blended=blended)
@@ -301,7 +304,7 @@ def _tower_weight(
             known,
             reader.candidates.numel(),
             lambda users: scores(users, weight),
-            lambda users: trainer.events_before(users, moment, strong_only=True),
+            lambda users: trainer.histories.events_before(users, moment, strong_only=True),
         ),
         weights,
     )

@@ -140,18 +140,15 @@ class LastDays:
         return self._rank(lambda user: counts.expand(user.numel(), -1).clone())
 
     def _rank(self, scores_of: Scores) -> np.ndarray:
-        found = ndcg_by_user(self._targets, self._known, self._item_node.num_rows, scores_of, self._seen)
+        found = ndcg_by_user(
+            self._targets,
+            self._known,
+            self._item_node.num_rows,
+            scores_of,
+            lambda user: self._histories.events_before(user, self._moment, strong_only=True),
+        )
         ndcg: np.ndarray = found.numpy()
         return ndcg
-
-    def _seen(self, user: Tensor) -> tuple[Tensor, Tensor]:
-        """Places in `user` and items of what they had streamed before the last days."""
-        start, length = self._histories.user_ptr[user], self._histories.user_ptr.diff()[user]
-        row = torch.repeat_interleave(torch.arange(user.numel()), length)
-        first = torch.repeat_interleave(start - (length.cumsum(0) - length), length)
-        event = torch.arange(row.numel()) + first
-        strong = (self._histories.event_ts[event] < self._moment) & (self._histories.signal[event] == 0)
-        return row[strong], self._histories.node[event[strong]].long()
 
     def _context(self, entrant: Entrant) -> tuple[ItemContext, Tensor]:
         """Items as they stood before the last days, as an entrant's blend reads them; and (N,) their types."""

@@ -119,6 +119,18 @@ class Histories:
         early = self.event_ts[place] < moment[row]
         return torch.bincount(row[early], minlength=user.numel())
 
+    def events_before(self, user: Tensor, moment: int, strong_only: bool = False) -> tuple[Tensor, Tensor]:
+        """Place in `user` (B,) and node of each of their events, or streams alone, before a moment; (n,) int64 each."""
+        start, length = self.user_ptr[user], self.user_ptr.diff()[user]
+        row = torch.repeat_interleave(torch.arange(user.numel()), length)
+        place = torch.arange(row.numel()) + torch.repeat_interleave(
+            start - (length.cumsum(0) - length), length
+        )
+        early = self.event_ts[place] < moment
+        if strong_only:
+            early &= self.signal[place] == 0
+        return row[early], self.node[place[early]].long()
+
     def newest(self, user: Tensor, as_of: datetime, num_events: int, node_type: Tensor) -> HistoryBatch:
         """Histories of `user` (B,) as they stand at `as_of`, which must not be before any event."""
         n_before = self.user_ptr[user + 1] - self.user_ptr[user]

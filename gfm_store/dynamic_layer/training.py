@@ -235,7 +235,7 @@ class TwoTowerTrainer:
         vectors = self.item_vectors_at(model, items, validation_days - 1)
         for part in users.split(RANKED_AT_ONCE):
             scores = self.user_vectors_at(model, part, validation_days - 1) @ vectors.T
-            seen_user, seen_item = self.events_before(part, moment, strong_only=True)
+            seen_user, seen_item = self.histories.events_before(part, moment, strong_only=True)
             column = column_of[seen_item]
             scores[seen_user[column >= 0], column[column >= 0]] = -torch.inf
             top = scores.topk(min(10, items.numel()), dim=1).indices.cpu()
@@ -271,18 +271,6 @@ class TwoTowerTrainer:
         return model.user_vectors(
             history.to(self.device), features.vector, self.profile[users].to(self.device)
         )
-
-    def events_before(self, users: Tensor, moment: int, strong_only: bool = False) -> tuple[Tensor, Tensor]:
-        """Position in `users` and node of each of their events before a moment."""
-        start, length = self.histories.user_ptr[users], self.histories.user_ptr.diff()[users]
-        row = torch.repeat_interleave(torch.arange(users.numel()), length)
-        place = torch.arange(row.numel()) + torch.repeat_interleave(
-            start - (length.cumsum(0) - length), length
-        )
-        early = self.histories.event_ts[place] < moment
-        if strong_only:
-            early &= self.histories.signal[place] == 0
-        return row[early], self.histories.node[place[early]].long()
 
 
 class _Run:

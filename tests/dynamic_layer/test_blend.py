@@ -301,6 +301,42 @@ def test_languages_genres_and_the_profile_meet_in_the_score(tmp_path):
     assert brazilian < -1.0
 
 
+def test_what_everybody_streams_is_less_of_a_matter_of_taste(tmp_path):
+    """Eight items that all stream, and sixteen of which each taste streams its own."""
+    rng = np.random.default_rng(5)
+    events = []
+    for user in range(60):
+        own = rng.permutation(8)[:5] * 2 + 8 + user % 2
+        chosen = np.concatenate([rng.permutation(8)[:7], own])
+        events += [
+            stream(f"u{user:02}", ITEMS[item], float(day))
+            for item, day in zip(chosen, rng.uniform(0.1, 59, len(chosen)), strict=True)
+        ]
+    world = read(make_warehouse(tmp_path, catalogue(*ITEMS, published_at=ago(300)), events))
+    blended = fit(*world, vectors_at=coordinates_at(events)).model.blended
+    blend, context = blended.blend, blended.context
+    raw = context.factors[1].norm(dim=1)
+    first = blend.sizes.momentum_dim + 1 + blend.sizes.factor_dims[0]
+    weighed = blend.item_vectors(context, torch.arange(NUM_ITEMS))[:, first : first + 4].norm(dim=1)
+    personal = (weighed / raw).detach()
+    assert personal[:8].max() < personal[8:].min()
+
+
+def test_new_items_are_lifted_but_not_by_the_model_that_gates_ask(tmp_path):
+    items = catalogue(*ITEMS, published_at=ago(300)) + catalogue("new", published_at=ago(30))
+    item_node, tables = read(make_warehouse(tmp_path, items, events_of_tastes()))
+    new = item_node["item_id"].to_pylist().index("new")
+    none = fit(item_node, tables, newcomer_cost=0.0, steps=20)
+    most = fit(item_node, tables, newcomer_cost=0.99, steps=20)
+    lift = float(most.model.blended.blend.lift)
+    assert lift == 2.0 > float(none.model.blended.blend.lift)
+    assert float(most.early.blended.blend.lift) == 0.0
+    scores = [users_of(one.model, tables, one.hgnn_vectors) @ one.item_vectors.T for one in (none, most)]
+    raised = scores[1] - scores[0]
+    np.testing.assert_allclose(raised[:, new], lift - float(none.model.blended.blend.lift), atol=1e-4)
+    np.testing.assert_allclose(np.delete(raised, new, axis=1), 0.0, atol=1e-4)
+
+
 def test_the_smallest_weight_wins_unless_a_larger_one_is_better_beyond_chance():
     chance = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.9, 0.3, 0.6, 0.3], [0.2, 0.2, 0.2, 0.2]])
     assert smallest_of_the_best(chance) == 0  # 0.525 against 0.5: the same within a standard error
