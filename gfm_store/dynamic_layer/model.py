@@ -46,8 +46,7 @@ class FittedBlend:
         node, place = history.node.unique(return_inverse=True)
         context, history = self.context.rows(node), replace(history, node=place)  # a few of many items
         context.traits[:, :2] += later * (context.traits[:, :2] >= 0)
-        vectors = self.blend.user_vectors(history, profile, context)
-        return vectors - self.blend.skipped(history, context)
+        return self.blend.user_vectors(history, profile, context, skips=True)
 
     def save(self, path: Path) -> dict[str, object]:
         """Write all tensors to `path`; returns what else `load` must be given."""
