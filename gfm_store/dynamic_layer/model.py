@@ -39,7 +39,7 @@ class FittedBlend:
     max_categories: int
     """Of each column of the profile."""
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def user_vectors(self, history: HistoryBatch, profile: Tensor, moment: datetime) -> Tensor:
         """(B, blend.dim) from histories and profiles at a moment: items have grown older since `as_of`."""
         later = max(microseconds(moment) - self.as_of, 0) / DAY
@@ -196,7 +196,7 @@ class DynamicModel:
         for user in torch.arange(users.histories.num_users).split(BLOCK):
             yield self.vectors_of(users, user, as_of, item_vector, item_type)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def vectors_of(
         self, users: UserInputs, user: Tensor, as_of: datetime, item_vector: np.ndarray, item_type: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

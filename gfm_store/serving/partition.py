@@ -6,6 +6,7 @@ measured when a version is built, for each filter that people use and for some t
 where that is too many, exact search stays.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,12 +161,14 @@ class PartitionIndex:
 
 def _best(score: np.ndarray, k: int) -> np.ndarray:
     """Places of the k highest, best first."""
-    best = np.argpartition(-score, k - 1)[:k] if k < len(score) else np.arange(len(score))
+    best = np.argpartition(score, -k)[-k:] if k < len(score) else np.arange(len(score))
     return best[np.argsort(-score[best], kind="stable")]
 
 
-QUERIES = 200
+QUERIES = 300
 QUERIES_AT_ONCE = 20
+CONFIDENCE = 1.65
+"""Standard errors by which measured recall must be above what is asked for: other users ask than those who measured."""
 SELECTIVITIES = (1.0, 0.1, 0.01)
 """Shares of the rows that pass filters drawn at random."""
 NAMES = ("item_type", "language")
@@ -235,7 +238,7 @@ def measure(
     filters: Mapping[str, np.ndarray],
     enough: float,
 ) -> tuple[dict[str, int], dict[str, float]]:
-    """The fewest rows to read for a mean recall@K of `enough`, and the recall that they have, by filter.
+    """The fewest rows to read for a recall@K of surely `enough`, and the mean recall that they have, by filter.
 
     Args:
         vectors: (n, dim) in the order of `partition.order`; queries: (q, dim).
@@ -252,10 +255,22 @@ def measure(
                 before[name].append(_read_before(partition, lists, row, best))
     rows, recall = {}, {}
     for name, many in before.items():
-        read = np.sort(np.concatenate(many))
-        rows[name] = int(read[max(int(np.ceil(enough * len(read))), 1) - 1]) + 1
+        read = np.stack(many)  # (q, K), or fewer where fewer pass
+        rows[name] = _fewest(read, enough)
         recall[name] = float((read < rows[name]).mean())
     return rows, recall
+
+
+def _fewest(read: np.ndarray, enough: float) -> int:
+    """Rows that surely find `enough` of what is found after more rows than `read` (q, K)."""
+    tried: list[int] = (np.unique(read) + 1).tolist()
+    return tried[bisect_left(tried, True, key=lambda rows: _surely(read < rows) >= enough)]
+
+
+def _surely(found: np.ndarray) -> float:
+    """The recall that other queries will at least have on average, from what some have found, (q, K) bool."""
+    recall = found.mean(axis=1)
+    return float(recall.mean() - CONFIDENCE * recall.std() / len(recall) ** 0.5)
 
 
 def _read_before(partition: Partition, lists: np.ndarray, row: np.ndarray, best: np.ndarray) -> np.ndarray:

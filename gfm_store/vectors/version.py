@@ -165,7 +165,7 @@ class IndexRecord(_Record):
     kind: Literal["exact", "ivf_flat"]
     lists: int
     rows: dict[str, int]
-    """So many that pass are read for up to ten items, by filter: a share of the items at random, or what is asked for."""
+    """So many that pass are read for up to ten items, by filter: a share of the items at random, or what is asked."""
     recall: dict[str, float]
     """Recall@10 against exact search, by filter."""
 

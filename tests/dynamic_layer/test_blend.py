@@ -348,7 +348,9 @@ def skipped(blend, table, *events):
     )
     nothing = torch.zeros(1, 0, dtype=torch.bool)
     with torch.no_grad():
-        trained, served = (blend.user_vectors(history, nothing, context, skips=skips)[0] for skips in (False, True))
+        trained, served = (
+            blend.user_vectors(history, nothing, context, skips=skips)[0] for skips in (False, True)
+        )
     return trained - served
 
 
@@ -379,7 +381,12 @@ def history_of(*events, length=None):
 @pytest.mark.parametrize(
     ("events", "heard", "waits", "skips"),
     [
-        ([(4, STREAM), (4, STREAM), (5, STREAM), (4, STREAM)], [0, 2], [], []),  # each once, by its newest stream
+        (
+            [(4, STREAM), (4, STREAM), (5, STREAM), (4, STREAM)],
+            [0, 2],
+            [],
+            [],
+        ),  # each once, by its newest stream
         ([(4, WEAK), (5, WEAK), (4, WEAK), (5, WEAK)], [], [0, 1], []),
         ([(4, STREAM), (5, STREAM), (4, WEAK)], [0, 1], [], []),  # streamed since
         ([(4, WEAK), (5, STREAM), (4, STREAM)], [1, 2], [], []),  # streamed before

@@ -14,7 +14,9 @@ def test_one_user_is_found_as_sql_finds_them(world):
     with open_warehouse(world) as warehouse:
         now = newest_event(warehouse)
     with gfm_store.open(world) as store:
-        one, other = store.sql("SELECT item_id FROM retrieval ORDER BY item_id LIMIT 2")["item_id"].to_pylist()
+        one, other = store.sql("SELECT item_id FROM retrieval ORDER BY item_id LIMIT 2")[
+            "item_id"
+        ].to_pylist()
     strange = ["", "\u00e9", "\uffee", "\U0001f600", "user-", "zz"]
     add_items(world, catalogue("after-the-refresh"))
     add_events(

@@ -1,11 +1,20 @@
 """The index in memory: what it finds against exact search, whatever the filter, and how it is chosen."""
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from gfm_store.config import ServingConfig
-from gfm_store.serving.partition import Partition, PartitionIndex, choose_index, common_filters, filter_name, measure
+from gfm_store.serving.partition import (
+    Partition,
+    PartitionIndex,
+    choose_index,
+    common_filters,
+    filter_name,
+    measure,
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,9 @@ def retrieval(vectors):
     """Two types and three languages, which have nothing to do with the vectors."""
     rng = np.random.default_rng(5)
     columns = {"item_type": ["a", "b"], "language": ["en", "sv", None]}
-    return pa.table({name: pa.array(rng.choice(values, len(vectors)).tolist()) for name, values in columns.items()})
+    return pa.table(
+        {name: pa.array(rng.choice(values, len(vectors)).tolist()) for name, values in columns.items()}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +86,9 @@ def test_all_lists_are_exact_search(partition, vectors, queries, share, k):
         row, score = index.search(query, k, passing)
         assert row.tolist() == exact(rows, query, k, allowed).tolist()
         assert np.allclose(score, rows[row] @ query, atol=1e-5)
-        assert index.search(query, k, passing, left_out)[0].tolist() == exact(rows, query, k, without).tolist()
+        assert (
+            index.search(query, k, passing, left_out)[0].tolist() == exact(rows, query, k, without).tolist()
+        )
 
 
 def test_k_rows_come_whenever_k_exist(partition, vectors, queries):
@@ -102,18 +115,24 @@ def test_what_is_stored_is_what_is_found(partition, vectors, queries):
     filters = {"1.0": every, "few": np.random.default_rng(3).random(len(rows)) < 0.1, "none": ~every}
     enough, recall = measure(partition, rows, queries, filters, 0.95)
     assert set(recall) == set(enough) == {"1.0", "few"}
-    assert min(recall.values()) >= 0.95
     assert max(enough.values()) < len(rows) / 2
 
     def found(name, fewer):
         index = PartitionIndex(partition, rows, {name: enough[name] - fewer})
         passing = index.passing(filters[name], name)
         wanted = [exact(rows, query, 10, filters[name]) for query in queries]
-        return np.mean([np.isin(own, index.search(query, 10, passing)[0]).mean() for own, query in zip(wanted, queries)])
+        return np.array(
+            [
+                np.isin(own, index.search(query, 10, passing)[0]).mean()
+                for own, query in zip(wanted, queries, strict=True)
+            ]
+        )
 
     for name, measured in recall.items():
-        assert found(name, 0) == pytest.approx(measured)
-        assert found(name, 1) < 0.95  # it is the fewest
+        shares, fewer = found(name, 0), found(name, 1)
+        assert shares.mean() == pytest.approx(measured)
+        assert shares.mean() - 1.65 * shares.std() / 30**0.5 >= 0.95  # so other users find as much
+        assert fewer.mean() - 1.65 * fewer.std() / 30**0.5 < 0.95  # they are the fewest
 
 
 def test_each_filter_reads_what_was_measured_for_it(partition, vectors, queries):
@@ -141,7 +160,7 @@ def test_what_passes_a_filter_lies_together(partition, retrieval):
     lists = list_of_row(partition)
     ordered = retrieval.take(pa.array(partition.order)).to_pylist()
     keys = [(int(one), row["item_type"], row["language"]) for one, row in zip(lists, ordered, strict=True)]
-    changes = sum(a != b for a, b in zip(keys, keys[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(keys))
     assert changes + 1 == len(set(keys))
     assert sorted(partition.order.tolist()) == list(range(len(lists)))
 
@@ -167,7 +186,7 @@ def test_filters_that_people_use_are_measured():
 
 
 def test_the_index_is_chosen_by_what_it_finds(vectors, queries, lists):
-    few, many = ServingConfig(index_rows=10_000), ServingConfig(index_rows=1_000)
+    few, many = (ServingConfig(index_rows=rows, index_recall=0.95) for rows in (10_000, 1_000))
     kinds = pa.array(np.where(np.arange(4_000) % 3, "a", "b").tolist())
     retrieval = pa.table({"item_type": kinds, "language": kinds})
     assert choose_index(vectors, queries, retrieval, few, 0)[1].kind == "exact"
@@ -175,7 +194,7 @@ def test_the_index_is_chosen_by_what_it_finds(vectors, queries, lists):
     assert partition is not None
     assert (record.kind, record.lists) == ("ivf_flat", 40)
     assert {"1.0", "0.1", "0.01", "item_type = a", "language = b"} < set(record.recall)
-    assert min(record.recall.values()) >= 0.98
+    assert min(record.recall.values()) >= 0.95
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(4_000, 16)).astype(np.float32)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
