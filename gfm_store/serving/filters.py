@@ -54,7 +54,7 @@ class ItemFilter:
         )
 
     def excluded(self, bound: PublishedVersion) -> np.ndarray:
-        """(e,) int64: rows of `retrieval` that are to be left out.
+        """(e,) int64: rows of `retrieval` that are to be left out, each once.
 
         Raises:
             UsageError: no texts.
@@ -63,7 +63,7 @@ class ItemFilter:
             return NO_ROWS
         node = bound.nodes_of(texts(self.exclude, "excluded item"))
         row = bound.row_of_node[node[node >= 0]]
-        return row[row >= 0]
+        return np.unique(row[row >= 0])
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def _one(session: Session, index: PartitionIndex, users: AskedUsers, wish: Wish)
     passing = session.passing(index, wish.filter.asked(), users.country[0])
     left_out = wish.filter.excluded(session.bound)
     if not wish.include_seen:
-        left_out = np.concatenate([left_out, users.seen[1]])
+        left_out = np.union1d(left_out, users.seen[1])
     found, scores = index.search(users.vector[0], wish.k, passing, left_out)
     return Ranked(found[None], scores[None])
 

@@ -133,7 +133,7 @@ class PartitionIndex:
         """Rows and scores, best first, of about the k rows with the highest dot product; fewer only where fewer exist.
 
         Args:
-            query: (dim,) float32; left_out: rows (s,) that do not come even where they pass.
+            query: (dim,) float32; left_out: distinct rows (s,) that do not come even where they pass.
         """
         count = passing.count
         lists = self._partition.nearest_first(query)
