@@ -8,6 +8,7 @@ import pytest
 
 from gfm_store.config import ServingConfig
 from gfm_store.serving.partition import (
+    CONFIDENCE,
     Partition,
     PartitionIndex,
     choose_index,
@@ -131,8 +132,8 @@ def test_what_is_stored_is_what_is_found(partition, vectors, queries):
     for name, measured in recall.items():
         shares, fewer = found(name, 0), found(name, 1)
         assert shares.mean() == pytest.approx(measured)
-        assert shares.mean() - 1.65 * shares.std() / 30**0.5 >= 0.95  # so other users find as much
-        assert fewer.mean() - 1.65 * fewer.std() / 30**0.5 < 0.95  # they are the fewest
+        assert shares.mean() - CONFIDENCE * shares.std() / 30**0.5 >= 0.95  # so other users find as much
+        assert fewer.mean() - CONFIDENCE * fewer.std() / 30**0.5 < 0.95  # they are the fewest
 
 
 def test_each_filter_reads_what_was_measured_for_it(partition, vectors, queries):
