@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,14 @@ from gfm_store.vectors.plain import Search, build_ivf_flat, flat_search, ivf_sea
 
 K = 10
 REQUESTS = 40
-"""More than a store takes to sort histories by user."""
-PROBES = (1, 2, 4, 8, 16, 32, 64, 128)
+"""More than a store takes to read all users into memory."""
+PROBES = tuple(2**i for i in range(11))
+"""Lists that a peer reads."""
+CANDIDATES = tuple(2**i for i in range(4, 13))
+"""Nodes of a graph that a peer keeps in view."""
+LINKS = 16
 ENOUGH = 0.95
-"""An approximate peer is measured at the fewest probes that reach this recall."""
+"""An approximate peer is measured at the least effort that reaches this recall."""
 
 Rows = Callable[[np.ndarray], np.ndarray]
 """A user's vector (dim,) to rows of `retrieval`, best first."""
@@ -67,13 +71,15 @@ class Asked:
         time = median_ms(lambda i: search(self.queries[i % len(self.queries)]), times)
         return Measurement(self.task, system, time, self.recall(search), note=note)
 
-    def tuned(self, system: str, search_at: Callable[[int], Rows]) -> Measurement:
-        """The same for a peer that reads so many lists, at the fewest that find enough."""
-        for probes in PROBES:
-            recall = self.recall(search_at(probes))
+    def tuned(
+        self, system: str, search_at: Callable[[int], Rows], efforts: Sequence[int], what: str
+    ) -> Measurement:
+        """The same for a peer that takes so much effort, at the least that finds enough."""
+        for effort in efforts:
+            recall = self.recall(search_at(effort))
             if recall >= ENOUGH:
-                return self.measured(system, search_at(probes), f"{probes} probes")
-        return Measurement(self.task, system, recall=recall, note=f"recall below {ENOUGH} at {probes} probes")
+                return self.measured(system, search_at(effort), f"{effort} {what}")
+        return Measurement(self.task, system, recall=recall, note=f"recall below {ENOUGH} at {effort} {what}")
 
 
 def exact(items: np.ndarray, query: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -89,7 +95,7 @@ def measure_requests(store: Store, root: Path, scratch: Path) -> list[Measuremen
     measured = []
     questions = list(_questions(store))
     indexed = build_ivf_flat(root, scratch)
-    faiss_index = _faiss_index(questions[0].items)
+    faiss_peers = _faiss_peers(questions[0].items)
     for asked in questions:
         row = {item: i for i, item in enumerate(asked.item_id.tolist())}
 
@@ -105,8 +111,8 @@ def measure_requests(store: Store, root: Path, scratch: Path) -> list[Measuremen
         measured += _exact(asked)
         flat = rows_of(flat_search(root, K, asked.where))
         measured.append(asked.measured("LanceDB flat", flat, times=5))
-        measured.append(asked.tuned("LanceDB IVF_FLAT", probing))
-        measured += list(_faiss(faiss_index, asked))
+        measured.append(asked.tuned("LanceDB IVF_FLAT", probing, PROBES, "probes"))
+        measured += list(_faiss(faiss_peers, asked))
     return measured
 
 
@@ -172,31 +178,58 @@ def _exact(asked: Asked) -> list[Measurement]:
     ]
 
 
-def _faiss_index(items: np.ndarray):  # type: ignore[no-untyped-def]
-    """An IVF index of faiss over all items; None where faiss is not installed."""
+@dataclass(frozen=True)
+class _FaissPeer:
+    """An index of faiss over all items, and what it is asked with."""
+
+    name: str
+    index: Any
+    parameters: Callable[[int, Any], Any]
+    """Of a search that takes so much effort among the items of a selector."""
+    efforts: Sequence[int]
+    what: str
+
+
+def _faiss_peers(items: np.ndarray) -> list[_FaissPeer]:
+    """Empty where faiss is not installed."""
     if importlib.util.find_spec("faiss") is None:
-        return None
+        return []
     faiss: Any = importlib.import_module("faiss")
-    lists = max(int(len(items) ** 0.5), 1)
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(items.shape[1]), items.shape[1], lists, faiss.METRIC_INNER_PRODUCT
-    )
-    index.train(items[np.random.default_rng(0).permutation(len(items))[: lists * 50]])
-    index.add(items)
-    return index
+    dim, lists = items.shape[1], max(int(len(items) ** 0.5), 1)
+    ivf = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    ivf.train(items[np.random.default_rng(0).permutation(len(items))[: lists * 50]])
+    ivf.add(items)
+    hnsw = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
+    hnsw.add(items)
+    return [
+        _FaissPeer(
+            "faiss IVF_FLAT",
+            ivf,
+            lambda probes, selector: faiss.SearchParametersIVF(nprobe=probes, sel=selector),
+            PROBES,
+            "probes",
+        ),
+        _FaissPeer(
+            "faiss HNSW",
+            hnsw,
+            lambda candidates, selector: faiss.SearchParametersHNSW(efSearch=candidates, sel=selector),
+            CANDIDATES,
+            "candidates",
+        ),
+    ]
 
 
-def _faiss(index, asked: Asked) -> Iterator[Measurement]:  # type: ignore[no-untyped-def]
-    if index is None:
-        yield Measurement(
-            asked.task, "faiss IVF_FLAT", note="not installed: pip install 'gfm-store[benchmark]'"
-        )
+def _faiss(peers: list[_FaissPeer], asked: Asked) -> Iterator[Measurement]:
+    if not peers:
+        yield Measurement(asked.task, "faiss", note="not installed: pip install 'gfm-store[benchmark]'")
         return
     faiss: Any = importlib.import_module("faiss")
-    selector = faiss.IDSelectorBitmap(np.packbits(asked.allowed, bitorder="little"))
+    packed = np.packbits(asked.allowed, bitorder="little")
+    selector = None if asked.where is None else faiss.IDSelectorBitmap(packed)
+    for peer in peers:
 
-    def search_at(probes: int) -> Rows:
-        parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
-        return lambda query: index.search(query[None], K, params=parameters)[1][0]
+        def search_at(effort: int, peer: _FaissPeer = peer) -> Rows:
+            parameters = peer.parameters(effort, selector)
+            return lambda query: peer.index.search(query[None], K, params=parameters)[1][0]
 
-    yield asked.tuned("faiss IVF_FLAT", search_at)
+        yield asked.tuned(peer.name, search_at, peer.efforts, peer.what)

@@ -97,16 +97,19 @@ def user_state(history: HistoryBatch, traits: Tensor, num_types: int) -> Tensor:
     return torch.cat([counts, there[:, :1], last, *means], dim=-1)
 
 
-def touched(history: HistoryBatch) -> tuple[Tensor, Tensor]:
+def touched(history: HistoryBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Each item of what is read of a history once: (B, L) bool the newest stream of those that were streamed, and
-    (B, L) bool the newest weak signal on those that were not, nor skipped since: they wait."""
+    (B, L) bool the newest weak signal on those that were not, nor skipped since: they wait. And (B, L) bool all skips
+    that no stream of the item followed."""
     signal = torch.where(history.slot >= 0, history.slot % NUM_SIGNALS, -1)
     same = history.node[:, :, None] == history.node[:, None, :]  # (B, L, L)
-    newer = torch.ones(same.shape[1:], dtype=torch.bool, device=same.device).tril(-1)  # newest event first
+    place = torch.arange(same.shape[1], device=same.device)
+    since = same & (place < place[:, None])  # newest event first
     strong = (signal == 0)[:, None, :]
-    streamed_since, streamed = (same & newer & strong).any(dim=-1), (same & strong).any(dim=-1)
-    touched_since = (same & newer & (signal >= 0)[:, None, :]).any(dim=-1)
-    return (signal == 0) & ~streamed_since, (signal == 1) & ~streamed & ~touched_since
+    streamed_since, streamed = (since & strong).any(dim=-1), (same & strong).any(dim=-1)
+    touched_since = (since & (signal >= 0)[:, None, :]).any(dim=-1)
+    heard, waits = (signal == 0) & ~streamed_since, (signal == 1) & ~streamed & ~touched_since
+    return heard, waits, (signal == 2) & ~streamed_since
 
 
 def unheard(context: ItemContext) -> Tensor:
@@ -180,43 +183,34 @@ class Blend(nn.Module):
         general = self.general(hidden) + self.get_buffer("lift") * unheard(context)[node, None]
         return torch.cat([self.momentum(hidden), general, *factors, categories], dim=-1)
 
-    def user_vectors(self, history: HistoryBatch, profile: Tensor, context: ItemContext) -> Tensor:
-        """(B, dim), with a history of the moment of `context` and profiles (B, P) bool."""
+    def user_vectors(
+        self, history: HistoryBatch, profile: Tensor, context: ItemContext, skips: bool = False
+    ) -> Tensor:
+        """(B, dim), with a history of the moment of `context` and profiles (B, P) bool.
+
+        Args:
+            skips: take their factors away, so that what they touch falls, and a little what is like it. Several count
+                by the root of their number. Training reads skips as traits of a history alone.
+        """
         state = self._scaled("state", user_state(history, context.traits, self.sizes.num_types))
         share = functional.softplus(self.share(state))
-        heard, waits = (one.float() for one in touched(history))
+        heard, waits, skip = (one.float() for one in touched(history))
         taste = heard + functional.softplus(self.weak) * waits
         tastes = [
             share[:, k, None] * functional.normalize(_sum_over(history.node, table, taste), dim=-1)
             + _sum_over(history.node, table, waits * self._wait(k, history))
             for k, table in enumerate(context.factors)
         ]
+        if skips and skip.any():
+            share = SKIP * share / skip.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
+            tastes = [
+                one - share[:, k, None] * _sum_over(history.node, table, skip)
+                for k, (one, table) in enumerate(zip(tastes, context.factors, strict=True))
+            ]
         often = (heard[:, None] @ context.categories[history.node].float())[:, 0]
         often = often / heard.sum(1, keepdim=True).clamp_min(1)
         categories = torch.cat([often, profile.float()], dim=-1) @ self.user_categories
         return torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
-
-    def skipped(self, history: HistoryBatch, context: ItemContext) -> Tensor:
-        """(B, dim) that skips take from `user_vectors`, so that what they touch falls, and a little what is like it.
-
-        Several count by the root of their number. A skip that was followed by a stream of the item takes nothing.
-        Training reads skips as traits of a history alone.
-        """
-        signal = torch.where(history.slot >= 0, history.slot % NUM_SIGNALS, -1)
-        same = history.node[:, :, None] == history.node[:, None, :]  # (B, L, L)
-        newer = torch.ones(same.shape[1:], dtype=torch.bool).tril(-1)  # places hold the newest event first
-        streamed_later = (same & newer & (signal == 0)[:, None, :]).any(dim=-1)
-        skip = ((signal == 2) & ~streamed_later).float()
-        state = self._scaled("state", user_state(history, context.traits, self.sizes.num_types))
-        share = (
-            SKIP * functional.softplus(self.share(state)) / skip.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
-        )
-        taken = [
-            share[:, k, None] * _sum_over(history.node, table, skip)
-            for k, table in enumerate(context.factors)
-        ]
-        beside = (self.sizes.momentum_dim + 1, self.sizes.category_dim)
-        return functional.pad(torch.cat(taken, dim=-1), beside)
 
     def _wait(self, k: int, history: HistoryBatch) -> Tensor:
         """(B, L): how much an item that waits is asked for by factor k."""

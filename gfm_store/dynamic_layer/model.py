@@ -39,15 +39,14 @@ class FittedBlend:
     max_categories: int
     """Of each column of the profile."""
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def user_vectors(self, history: HistoryBatch, profile: Tensor, moment: datetime) -> Tensor:
         """(B, blend.dim) from histories and profiles at a moment: items have grown older since `as_of`."""
         later = max(microseconds(moment) - self.as_of, 0) / DAY
         node, place = history.node.unique(return_inverse=True)
         context, history = self.context.rows(node), replace(history, node=place)  # a few of many items
         context.traits[:, :2] += later * (context.traits[:, :2] >= 0)
-        vectors = self.blend.user_vectors(history, profile, context)
-        return vectors - self.blend.skipped(history, context)
+        return self.blend.user_vectors(history, profile, context, skips=True)
 
     def save(self, path: Path) -> dict[str, object]:
         """Write all tensors to `path`; returns what else `load` must be given."""
@@ -80,6 +79,17 @@ class FittedBlend:
         )
         rest = (settings[name] for name in ("as_of", "tower_weight", "max_categories"))
         return cls(blend.eval(), context, *rest)
+
+
+@dataclass(frozen=True)
+class UserInputs:
+    """What a model reads of U users."""
+
+    histories: Histories
+    profile: Tensor
+    """(U, P) bool, for the blend."""
+    codes: Tensor | None
+    """(U, F) int64, for the towers; None without them."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,15 @@ class DynamicModel:
         vectors[:, -1] = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
         return self._turned(vectors)
 
+    def user_inputs(self, tables: HistoryTables) -> UserInputs:
+        """All users of `tables`."""
+        limit = 0 if self.blended is None else self.blended.max_categories
+        return UserInputs(
+            Histories.from_tables(tables),
+            self.profile_categories(tables.user_feature, limit),
+            None if self.towers is None else self.profile_codes(tables.user_feature),
+        )
+
     def user_vectors(
         self, tables: HistoryTables, as_of: datetime, item_vector: np.ndarray, item_type: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -173,25 +192,28 @@ class DynamicModel:
         Yields:
             (b, dim) float32 vectors, and (b,) bool: which users have a history.
         """
-        histories = Histories.from_tables(tables)
-        codes = None if self.towers is None else self.profile_codes(tables.user_feature)
-        limit = 0 if self.blended is None else self.blended.max_categories
-        profile = self.profile_categories(tables.user_feature, limit)
-        node_type, node_vector = torch.from_numpy(item_type), torch.from_numpy(item_vector)
-        for user in torch.arange(histories.num_users).split(BLOCK):
-            history = histories.newest(user, as_of, self.history_events, node_type)
-            vectors, blocks = np.zeros((user.numel(), self.dim), dtype=np.float32), []
-            if self.towers is not None and codes is not None:
-                with torch.no_grad():
-                    tower = self.towers.user_vectors(history, node_vector, codes[user])
-                if self.blended is not None:
-                    tower = tower[:, : self.tower_dim] * self.blended.tower_weight
-                blocks.append(tower)
+        users = self.user_inputs(tables)
+        for user in torch.arange(users.histories.num_users).split(BLOCK):
+            yield self.vectors_of(users, user, as_of, item_vector, item_type)
+
+    @torch.inference_mode()
+    def vectors_of(
+        self, users: UserInputs, user: Tensor, as_of: datetime, item_vector: np.ndarray, item_type: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the few users `user` (b,) alone; no event may be at or after `as_of`."""
+        history = users.histories.newest(user, as_of, self.history_events, torch.from_numpy(item_type))
+        blocks = []
+        if self.towers is not None and users.codes is not None:
+            tower = self.towers.user_vectors(history, torch.from_numpy(item_vector), users.codes[user])
             if self.blended is not None:
-                blocks.append(self.blended.user_vectors(history, profile[user], as_of))
-            block = torch.cat(blocks, dim=1).numpy()
-            vectors[:, : block.shape[1]] = block
-            yield self._turned(vectors), (history.slot >= 0).any(dim=1).numpy()
+                tower = tower[:, : self.tower_dim] * self.blended.tower_weight
+            blocks.append(tower)
+        if self.blended is not None:
+            blocks.append(self.blended.user_vectors(history, users.profile[user], as_of))
+        block = torch.cat(blocks, dim=1).numpy()
+        vectors = np.zeros((len(block), self.dim), dtype=np.float32)
+        vectors[:, : block.shape[1]] = block
+        return self._turned(vectors), (history.slot >= 0).any(dim=1).numpy()
 
     def _turned(self, vectors: np.ndarray) -> np.ndarray:
         if self.rotation is not None:

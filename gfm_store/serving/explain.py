@@ -49,8 +49,9 @@ def explain(session: Session, user: AskedUsers, item_id: str) -> pa.Table:
 
 def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offered: np.ndarray) -> pa.Table:
     bound = session.bound
-    nodes = np.unique(user.history.user_event["node"].to_numpy())
-    vectors = _vectors(session, user, [nodes[:0], nodes, *nodes[:, None]])
+    history = session.history(user.user_id)
+    nodes = np.unique(history.user_event["node"].to_numpy())
+    vectors = _vectors(session, history, [nodes[:0], nodes, *nodes[:, None]])
     whole, nothing, each = vectors[0], vectors[1], vectors[2:]
 
     def rank(vector: np.ndarray, taken: np.ndarray) -> int:
@@ -60,7 +61,7 @@ def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offe
 
     def rank_without(places: Sequence[int]) -> int:
         taken = nodes[list(places)]
-        return rank(_vectors(session, user, [taken])[0], taken)
+        return rank(_vectors(session, history, [taken])[0], taken)
 
     direction = bound.retrieval_vector[target] - bound.retrieval_vector[offered].mean(axis=0)
     raised = np.maximum((whole - each) @ direction, 0)
@@ -92,9 +93,9 @@ def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offe
     return _rows(session, rows, item_id, now, without_all)
 
 
-def _vectors(session: Session, user: AskedUsers, taken: Sequence[np.ndarray]) -> np.ndarray:
-    """(len(taken), dim): the one user's vector without all events on the items `taken`, each time."""
-    return session.vectors(without(user.history, 0, taken))[0]
+def _vectors(session: Session, history: HistoryTables, taken: Sequence[np.ndarray]) -> np.ndarray:
+    """(len(taken), dim): one user's vector without all events on the items `taken`, each time."""
+    return session.vectors(without(history, 0, taken))[0]
 
 
 def without(history: HistoryTables, user: int, taken: Sequence[np.ndarray]) -> HistoryTables:

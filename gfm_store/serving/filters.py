@@ -9,10 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store.errors import UsageError
+from gfm_store.serving.partition import NAMES, NO_ROWS, filter_name
 from gfm_store.serving.published import PublishedVersion
 
 Texts = str | Sequence[str]
 Moment = datetime | str
+CALLED = {"item_type": "item type", "language": "language", "creator": "creator"}
+"""Columns by which items are filtered, and their names in errors."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,63 @@ class ItemFilter:
         Raises:
             UsageError: a type, language or creator that no item has, or no moment.
         """
+        allowed = self.asked().allowed(bound)
+        allowed[self.excluded(bound)] = False
+        return allowed
+
+    def asked(self) -> "AskedOfItems":
+        """What is asked beside `exclude`.
+
+        Raises:
+            UsageError: no texts, or no moment.
+        """
+        columns = zip(CALLED, (self.item_type, self.languages, self.creators), strict=True)
+        after = self.published_after
+        return AskedOfItems(
+            tuple((name, tuple(texts(asked, CALLED[name]))) for name, asked in columns if asked is not None),
+            None if after is None else as_moment(after, "published_after"),
+        )
+
+    def excluded(self, bound: PublishedVersion) -> np.ndarray:
+        """(e,) int64: rows of `retrieval` that are to be left out, each once.
+
+        Raises:
+            UsageError: no texts.
+        """
+        if self.exclude is None:
+            return NO_ROWS
+        node = bound.nodes_of(texts(self.exclude, "excluded item"))
+        row = bound.row_of_node[node[node >= 0]]
+        return np.unique(row[row >= 0])
+
+
+@dataclass(frozen=True)
+class AskedOfItems:
+    """What a filter asks of all items alike: equal for filters that pass the same."""
+
+    values: tuple[tuple[str, tuple[str, ...]], ...]
+    """Columns, each with its alternatives."""
+    published_after: datetime | None
+
+    @property
+    def name(self) -> str | None:
+        """As an index measures it; None for filters that it does not measure."""
+        one = {column: wanted[0] for column, wanted in self.values if column in NAMES and len(wanted) == 1}
+        return filter_name(one) if len(one) == len(self.values) and self.published_after is None else None
+
+    def allowed(self, bound: PublishedVersion) -> np.ndarray:
+        """(n,) bool: the rows of `retrieval` that pass.
+
+        Raises:
+            UsageError: a type, language or creator that no item has.
+        """
         allowed = np.ones(bound.retrieval.num_rows, dtype=bool)
-        for name, asked, what in (
-            ("item_type", self.item_type, "item type"),
-            ("language", self.languages, "language"),
-            ("creator", self.creators, "creator"),
-        ):
-            if asked is not None:
-                allowed &= bound.rows_of(name, tuple(texts(asked, what)), what)
+        for column, wanted in self.values:
+            allowed &= bound.rows_of(column, wanted, CALLED[column])
         if self.published_after is not None:
-            after = as_moment(self.published_after, "published_after")
-            newer = pc.greater(bound.attribute["published_at"], pa.scalar(after, pa.timestamp("us")))
+            after = pa.scalar(self.published_after, pa.timestamp("us"))
+            newer = pc.greater(bound.attribute["published_at"], after)
             allowed &= pc.fill_null(newer, False).to_numpy(zero_copy_only=False)
-        if self.exclude is not None:
-            excluded = bound.nodes_of(texts(self.exclude, "excluded item"))
-            rows = bound.row_of_node[excluded[excluded >= 0]]
-            allowed[rows[rows >= 0]] = False
         return allowed
 
 

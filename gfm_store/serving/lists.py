@@ -34,6 +34,11 @@ class Wish:
     max_per_creator: int | None = None
     diversity: float = 0.0
 
+    @property
+    def reorders(self) -> bool:
+        """Whether lists are other than the best by score."""
+        return self.max_per_creator is not None or self.diversity > 0
+
     def check(self) -> None:
         """
         Raises:
@@ -80,6 +85,9 @@ def recommend(session: Session, users: AskedUsers, wish: Wish) -> pa.Table:
 
 def rank(session: Session, users: AskedUsers, wish: Wish) -> Ranked:
     """The k best items of each user; rows of `retrieval`."""
+    index = session.bound.index
+    if index is not None and len(users.vector) == 1 and users.has_history[0] and not wish.reorders:
+        return _one(session, index, users, wish)
     allowed = wish.filter.allowed(session.bound) & session.offered
     k = min(wish.k, len(allowed))
     row = np.full((len(users.vector), k), -1, dtype=np.int64)
@@ -104,8 +112,6 @@ class _Group:
     """(u, d) and"""
     item_side: np.ndarray
     """(n, d), whose dot product is the score."""
-    index: PartitionIndex | None
-    """Over the items, for one user alone."""
 
 
 def _groups(session: Session, users: AskedUsers) -> Iterator[_Group]:
@@ -117,13 +123,12 @@ def _groups(session: Session, users: AskedUsers) -> Iterator[_Group]:
             country = np.full(len(user), None, dtype=object)
         for one in dict.fromkeys(country.tolist()):
             mine = user[country == one]
-            index = session.bound.index if has_history else None
             if has_history:
                 sides = users.vector[mine], session.bound.retrieval_vector
             else:
                 popular = session.popularity.scores(one)
                 sides = np.ones((len(mine), 1), dtype=np.float32), popular[:, None]
-            yield _Group(mine, session.in_market(one), *sides, index)
+            yield _Group(mine, session.in_market(one), *sides)
 
 
 def _of(
@@ -144,9 +149,7 @@ def _rank(
     allowed: np.ndarray,
     wish: Wish,
 ) -> Ranked:
-    if wish.max_per_creator is None and not wish.diversity:
-        if group.index is not None and len(group.user) == 1:
-            return _one(group.index, group.user_side[0], k, seen[1], allowed)
+    if not wish.reorders:
         return top_k(group.user_side, group.item_side, k, seen, allowed)
     row = np.full((len(group.user), k), -1, dtype=np.int64)
     score = np.full((len(group.user), k), -np.inf, dtype=np.float32)
@@ -158,15 +161,14 @@ def _rank(
     return Ranked(row, score)
 
 
-def _one(index: PartitionIndex, vector: np.ndarray, k: int, seen: np.ndarray, allowed: np.ndarray) -> Ranked:
+def _one(session: Session, index: PartitionIndex, users: AskedUsers, wish: Wish) -> Ranked:
     """The list of one user, who need not wait for all items."""
-    allowed = allowed.copy()
-    allowed[seen] = False
-    found, scores = index.search(vector, k, allowed)
-    row = np.full((1, k), -1, dtype=np.int64)
-    score = np.full((1, k), -np.inf, dtype=np.float32)
-    row[0, : len(found)], score[0, : len(found)] = found, scores
-    return Ranked(row, score)
+    passing = session.passing(index, wish.filter.asked(), users.country[0])
+    left_out = wish.filter.excluded(session.bound)
+    if not wish.include_seen:
+        left_out = np.union1d(left_out, users.seen[1])
+    found, scores = index.search(users.vector[0], wish.k, passing, left_out)
+    return Ranked(found[None], scores[None])
 
 
 def _reordered(

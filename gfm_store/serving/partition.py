@@ -2,10 +2,11 @@
 
 It reads on until so many rows have been read that pass the filter, and not so many lists: the few Swedish podcasts lie
 in other lists than what is nearest, and where no more than that pass, the search is exact. How many rows are enough is
-measured when a version is built, under filters that are drawn at random and under those that people use (`measure`);
-where no number is, exact search stays.
+measured when a version is built, for each filter that people use and for some that are drawn at random (`measure`);
+where that is too many, exact search stays.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -29,20 +29,31 @@ SAMPLE_PER_LIST = 50
 """Rows from which a centroid is learned."""
 ITERATIONS = 8
 ROWS_AT_ONCE = 65_536
+READ_AT_ONCE = 512
+"""Rows that are gathered before they are multiplied: so many stay in a core's cache."""
+K = 10
+"""Places for which rows are counted; more places take proportionally more."""
+NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Which rows belong together. Shapes: L lists, n rows."""
+    """Which rows belong together. Shapes: L lists, none of them empty, of n rows."""
 
     centroid: np.ndarray
     """(L, dim) float32, unit length."""
-    list_of_row: np.ndarray
-    """(n,) int64."""
+    begin: np.ndarray
+    """(L + 1,) int64: where each list begins in"""
+    order: np.ndarray
+    """(n,) int64: rows by list, then by type and language, so that what passes a filter lies together."""
 
     @classmethod
-    def learn(cls, vectors: np.ndarray, seed: int) -> Self:
-        """Spherical k-means on a sample of rows (n, dim) of one norm; then every row goes to its nearest centroid."""
+    def learn(cls, vectors: np.ndarray, retrieval: pa.Table, seed: int) -> Self:
+        """Spherical k-means on a sample of rows (n, dim) of one norm; then every row goes to its nearest centroid.
+
+        Args:
+            retrieval: n rows, columns item_type and language.
+        """
         num_lists = min(round(LISTS_PER_ROOT * len(vectors) ** 0.5), len(vectors))
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(vectors), generator=generator)[: num_lists * SAMPLE_PER_LIST]
@@ -52,16 +63,15 @@ class Partition:
             sums = torch.zeros_like(centroid).index_add_(0, _nearest(sample, centroid), sample)
             empty = (sums == 0).all(dim=1, keepdim=True)
             centroid = functional.normalize(torch.where(empty, centroid, sums), dim=-1)
-        return cls(centroid.numpy(), _nearest(torch.from_numpy(vectors), centroid).numpy())
-
-    @property
-    def order(self) -> np.ndarray:
-        """(n,) int64: rows by list."""
-        return np.argsort(self.list_of_row, kind="stable")
+        list_of_row = _nearest(torch.from_numpy(vectors), centroid).numpy()
+        count = np.bincount(list_of_row, minlength=num_lists)
+        begin = np.concatenate([[0], np.cumsum(count[count > 0])])
+        order = np.lexsort([*(_codes(retrieval, name)[0] for name in reversed(NAMES)), list_of_row])
+        return cls(centroid.numpy()[count > 0], begin, order)
 
     def save(self, folder: Path) -> None:
         """Write it to a version's folder."""
-        save_file({"centroid": self.centroid, "list_of_row": self.list_of_row}, folder / FILE)
+        save_file({"centroid": self.centroid, "begin": self.begin, "order": self.order}, folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
@@ -69,112 +79,138 @@ class Partition:
         path = folder / FILE
         return cls(**load_file(path)) if path.exists() else None
 
+    def nearest_first(self, query: np.ndarray) -> np.ndarray:
+        """(L,) int64: the lists in the order in which a query (dim,) reads them."""
+        # A product of matrices would be shared among threads: for so little work they wait longer than they work.
+        return np.argsort(-np.vecdot(self.centroid, query), kind="stable")
+
 
 def _nearest(vectors: Tensor, centroid: Tensor) -> Tensor:
     return torch.cat([(block @ centroid.T).argmax(dim=1) for block in vectors.split(ROWS_AT_ONCE)])
 
 
-class PartitionIndex:
-    """Search over rows that lie by list, n of them."""
+@dataclass(frozen=True)
+class Passing:
+    """The rows that pass a filter, by list; making it takes a look at all rows, and searching with it does not."""
 
-    def __init__(self, partition: Partition, vectors: np.ndarray, rows: int, filtered_rows: int) -> None:
+    row: np.ndarray
+    """(p,) int32 ascending."""
+    begin: np.ndarray
+    """(L + 1,) int64: where begin those of each list."""
+    enough: int
+    """So many are read for up to K places."""
+
+    @property
+    def count(self) -> np.ndarray:
+        """(L,) int64."""
+        return np.diff(self.begin)
+
+
+class PartitionIndex:
+    """Search over rows that lie by list, n of them. One search at a time."""
+
+    def __init__(self, partition: Partition, vectors: np.ndarray, rows: Mapping[str, int]) -> None:
         """
         Args:
             vectors: (n, dim) float32, in the order of `partition.order`.
-            rows: to read for up to ten places, and in proportion for more, where most pass the filter.
-            filtered_rows: that pass, to read where fewer do.
+            rows: that are read for up to K places, by filter; as many as under any of them where the filter is another.
         """
-        count = np.bincount(partition.list_of_row, minlength=len(partition.centroid))
-        there = count > 0
-        # By torch alone: two libraries' threads in one request wait for each other, several times as long as they work.
-        self._centroid, self._count = torch.from_numpy(partition.centroid[there]), count[there]
-        self._begin = np.concatenate([[0], np.cumsum(self._count)])
-        self._vectors, self._rows, self._filtered_rows = torch.from_numpy(vectors), rows, filtered_rows
+        self._partition, self._vectors, self._rows = partition, vectors, rows
+        self._block = np.empty((READ_AT_ONCE, vectors.shape[1]), dtype=np.float32)
+
+    def passing(self, allowed: np.ndarray, name: str | None) -> Passing:
+        """
+        Args:
+            allowed: (n,) bool; name: of the filter, as it was measured, or None for another one.
+        """
+        row = allowed.nonzero()[0]
+        enough = self._rows.get(name or "", max(self._rows.values()))
+        return Passing(row.astype(np.int32), np.searchsorted(row, self._partition.begin), enough)
 
     def search(
-        self, query: np.ndarray, k: int, allowed: np.ndarray | None = None
+        self, query: np.ndarray, k: int, passing: Passing, left_out: np.ndarray = NO_ROWS
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows and scores, best first, of about the k rows with the highest dot product; fewer only where fewer exist.
 
         Args:
-            query: (dim,) float32; allowed: (n,) bool, or None for all.
+            query: (dim,) float32; left_out: distinct rows (s,) that do not come even where they pass.
         """
-        passing = self._count
-        if allowed is not None:
-            passing = np.add.reduceat(allowed.view(np.uint8), self._begin[:-1], dtype=np.int64)
-        asked = torch.from_numpy(query)
-        lists = torch.argsort(self._centroid @ asked, descending=True, stable=True).numpy()
-        lists = lists[passing[lists] > 0]
-        most_pass = passing.sum() > MOST * self._begin[-1]
-        wanted = max((self._rows if most_pass else self._filtered_rows) * max(k, K) // K, k)
-        lists = lists[: int(np.searchsorted(np.cumsum(passing[lists]), wanted)) + 1]
-        count = self._count[lists]
-        first = np.cumsum(count) - count
-        row = np.repeat(self._begin[lists] - first, count) + np.arange(count.sum())
-        passes = np.ones(len(row), dtype=bool) if allowed is None else allowed[row]
-        if 4 * passes.sum() < len(row):
-            row = row[passes]
-            score = (self._vectors[torch.from_numpy(row)] @ asked).numpy()
-        else:
-            scores = torch.empty(len(row))
-            for one, begin, length in zip(lists.tolist(), first.tolist(), count.tolist(), strict=True):
-                vectors = self._vectors[self._begin[one] : self._begin[one + 1]]
-                torch.mv(vectors, asked, out=scores[begin : begin + length])
-            score = scores.masked_fill_(torch.from_numpy(~passes), -torch.inf).numpy()
-        if not len(row):
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        best = np.argpartition(-score, min(k, len(score)) - 1)[:k]
-        best = best[np.argsort(-score[best], kind="stable")]
-        best = best[score[best] > -np.inf]
-        return row[best], score[best]
+        count = passing.count
+        lists = self._partition.nearest_first(query)
+        lists = lists[count[lists] > 0]
+        wanted = max(passing.enough * max(k, K) // K, k) + len(left_out)
+        lists = lists[: int(np.searchsorted(np.cumsum(count[lists]), wanted)) + 1]
+        count = count[lists]
+        shift = passing.begin[lists] - (np.cumsum(count) - count)
+        row = passing.row[np.repeat(shift, count) + np.arange(count.sum())]
+        score = self._scores(row, query)
+        best = _best(score, k + len(left_out))
+        best = best[~np.isin(row[best], left_out)][:k] if len(left_out) else best
+        return row[best].astype(np.int64), score[best]
+
+    def _scores(self, row: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """(r,) float32 of the rows (r,)."""
+        score = np.empty(len(row), dtype=np.float32)
+        for begin in range(0, len(row), READ_AT_ONCE):
+            part = row[begin : begin + READ_AT_ONCE]
+            block = self._block[: len(part)]
+            np.take(self._vectors, part, axis=0, out=block, mode="clip")
+            np.vecdot(block, query, out=score[begin : begin + len(part)])
+        return score
 
 
-K = 10
-QUERIES = 60
-ROWS = tuple(500 * 2**i for i in range(8))
-"""Rows to read that are tried."""
+def _best(score: np.ndarray, k: int) -> np.ndarray:
+    """Places of the k highest, best first."""
+    best = np.argpartition(score, -k)[-k:] if k < len(score) else np.arange(len(score))
+    return best[np.argsort(-score[best], kind="stable")]
+
+
+QUERIES = 300
+QUERIES_AT_ONCE = 20
+CONFIDENCE = 3
+"""Standard errors by which recall must be above what is asked for: others will ask, and a few find far less."""
 SELECTIVITIES = (1.0, 0.1, 0.01)
 """Shares of the rows that pass filters drawn at random."""
-MOST = 0.9
-"""Where a greater share of the rows passes, there is hardly a filter: some items are withdrawn, or were streamed."""
+NAMES = ("item_type", "language")
 COMMON = 5
-"""Most common types and languages, and pairs of them, by which filters are measured."""
+"""Most common types and languages, and all pairs of them, by which filters are measured."""
+WORTH = 0.25
+"""Reading a greater share of all rows, list by list, is no faster than reading them all."""
+
+
+def filter_name(asked: Mapping[str, str]) -> str:
+    """What a filter by these columns' values is called; without any, all rows pass."""
+    return " and ".join(f"{name} = {asked[name]}" for name in NAMES if name in asked) or str(SELECTIVITIES[0])
 
 
 def common_filters(retrieval: pa.Table) -> dict[str, np.ndarray]:
-    """(n,) bool each, by what they ask for: of `retrieval`'s types and languages, and pairs from common to rare."""
-    found = {}
-    columns = {name: retrieval[name].combine_chunks() for name in ("item_type", "language")}
-    for name, column in columns.items():
-        for count in _by_count(retrieval, [name])[:COMMON]:
-            found[f"{name} = {count[name]}"] = _equal(column, count[name])
-    pairs = _by_count(retrieval, list(columns))
-    for place in sorted(
-        {round(i * (len(pairs) - 1) / max(COMMON - 1, 1)) for i in range(COMMON)} if pairs else ()
-    ):
-        pair = pairs[place]
-        name = " and ".join(f"{column} = {pair[column]}" for column in columns)
-        found[name] = np.logical_and.reduce([_equal(columns[column], pair[column]) for column in columns])
+    """(n,) bool each, by name: of `retrieval`'s most common types and languages, and their pairs."""
+    equal: dict[str, dict[str, np.ndarray]] = {}
+    for name in NAMES:
+        code, values = _codes(retrieval, name)
+        count = np.bincount(code, minlength=len(values) + 1)[:-1]
+        most = sorted(range(len(values)), key=lambda one: (-count[one], values[one]))[:COMMON]
+        equal[name] = {values[one]: code == one for one in most}
+    found = {filter_name({name: value}): rows for name in NAMES for value, rows in equal[name].items()}
+    for kind, of_kind in equal[NAMES[0]].items():
+        for language, spoken in equal[NAMES[1]].items():
+            if (both := of_kind & spoken).any():
+                found[filter_name(dict(zip(NAMES, (kind, language), strict=True)))] = both
     return found
 
 
-def _by_count(table: pa.Table, names: list[str]) -> list[dict[str, str]]:
-    """The distinct values that are known, most common first."""
-    counts = table.select(names).drop_null().group_by(names).aggregate([([], "count_all")])
-    order = [("count_all", "descending"), *((name, "ascending") for name in names)]
-    rows: list[dict[str, str]] = counts.sort_by(order).select(names).to_pylist()
-    return rows
-
-
-def _equal(column: pa.Array, value: str) -> np.ndarray:
-    equal: np.ndarray = pc.fill_null(pc.equal(column, value), False).to_numpy(zero_copy_only=False)
-    return equal
+def _codes(table: pa.Table, name: str) -> tuple[np.ndarray, list[str]]:
+    """(n,) int64 codes of a text column, and their values; what is not known has the code after the last."""
+    coded = table[name].combine_chunks().dictionary_encode()
+    values = coded.dictionary.to_pylist()
+    code = coded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
+    return code, values
 
 
 def choose_index(
     vectors: np.ndarray, queries: np.ndarray, retrieval: pa.Table, config: ServingConfig, seed: int
 ) -> tuple[Partition | None, IndexRecord]:
-    """The index of a version, by what is measured: lists where they find nearly all, else exact search.
+    """The index of a version, by what is measured: lists where reading few rows finds nearly all, else exact search.
 
     Args:
         vectors: (n, dim) float32, rows of `retrieval`; queries: (q, dim), user vectors.
@@ -182,26 +218,17 @@ def choose_index(
     """
     if len(vectors) < config.index_rows or not len(queries):
         return None, EXACT
-    partition = Partition.learn(vectors, seed)
+    partition = Partition.learn(vectors, retrieval, seed)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(queries))[:QUERIES]
-    filters = {str(share): rng.random(len(vectors)) < share for share in SELECTIVITIES} | common_filters(
-        retrieval
-    )
+    filters = {str(share): rng.random(len(vectors)) < share for share in SELECTIVITIES}
+    filters |= common_filters(retrieval)
     order = partition.order
     filters = {name: allowed[order] for name, allowed in filters.items()}
-    measured = measure(partition, vectors[order], queries[chosen], filters, config.index_recall)
-    if measured is None:
+    rows, recall = measure(partition, vectors[order], queries[chosen], filters, config.index_recall)
+    if rows[filter_name({})] > WORTH * len(vectors):
         return None, EXACT
-    (rows, filtered_rows), recall = measured
-    record = IndexRecord(
-        kind="ivf_flat",
-        lists=len(partition.centroid),
-        rows=rows,
-        filtered_rows=filtered_rows,
-        recall=recall,
-    )
-    return partition, record
+    return partition, IndexRecord(kind="ivf_flat", lists=len(partition.centroid), rows=rows, recall=recall)
 
 
 def measure(
@@ -210,51 +237,45 @@ def measure(
     queries: np.ndarray,
     filters: Mapping[str, np.ndarray],
     enough: float,
-) -> tuple[tuple[int, int], dict[str, float]] | None:
-    """The fewest rows to read for a mean recall@10 of `enough` under every filter, and that recall by filter.
-
-    First for filters that most rows pass, then for the others.
+) -> tuple[dict[str, int], dict[str, float]]:
+    """The fewest rows to read for a recall@K of surely `enough`, and the mean recall that they have, by filter.
 
     Args:
         vectors: (n, dim) in the order of `partition.order`; queries: (q, dim).
-        filters: (n,) bool each, in that order.
-
-    Returns:
-        None where even the most rows are too few.
+        filters: (n,) bool each, in that order; those that nothing passes are left out.
     """
-    exact: dict[str, list[np.ndarray]] = {name: [] for name in filters}
-    for query in queries:
-        scores = vectors @ query
-        for name, allowed in filters.items():
-            exact[name].append(_best(np.where(allowed, scores, -np.inf)))
-    chosen: list[int] = []
-    recall: dict[str, float] = {}
-    for most_pass in (True, False):
-        asked = {
-            name: allowed
-            for name, allowed in filters.items()
-            if allowed.any() and (allowed.mean() > MOST) == most_pass
-        }
-        for rows in ROWS:
-            index = PartitionIndex(partition, vectors, rows, rows)
-            found = {name: _recall(index, queries, exact[name], allowed) for name, allowed in asked.items()}
-            if min(found.values(), default=1.0) >= enough:
-                break
-        else:
-            return None
-        chosen.append(rows)
-        recall |= found
-    return (chosen[0], chosen[1]), recall
+    passing = {name: allowed.nonzero()[0] for name, allowed in filters.items() if allowed.any()}
+    before: dict[str, list[np.ndarray]] = {name: [] for name in passing}
+    for begin in range(0, len(queries), QUERIES_AT_ONCE):
+        some = queries[begin : begin + QUERIES_AT_ONCE]
+        for query, scores in zip(some, some @ vectors.T, strict=True):
+            lists = partition.nearest_first(query)
+            for name, row in passing.items():
+                best = row[_best(scores[row], K)]
+                before[name].append(_read_before(partition, lists, row, best))
+    rows, recall = {}, {}
+    for name, many in before.items():
+        read = np.stack(many)  # (q, K), or fewer where fewer pass
+        rows[name] = _fewest(read, enough)
+        recall[name] = float((read < rows[name]).mean())
+    return rows, recall
 
 
-def _recall(index: PartitionIndex, queries: np.ndarray, best: list[np.ndarray], allowed: np.ndarray) -> float:
-    """Mean over queries of the share of the best rows that is found."""
-    found = [index.search(query, K, allowed)[0] for query in queries]
-    return float(
-        np.mean([np.isin(rows, own).sum() / max(len(own), 1) for rows, own in zip(found, best, strict=True)])
-    )
+def _fewest(read: np.ndarray, enough: float) -> int:
+    """Rows that surely find `enough` of what is found after more rows than `read` (q, K)."""
+    tried: list[int] = (np.unique(read) + 1).tolist()
+    return tried[bisect_left(tried, True, key=lambda rows: _surely(read < rows) >= enough)]
 
 
-def _best(scores: np.ndarray) -> np.ndarray:
-    best = np.argpartition(-scores, min(K, len(scores)) - 1)[:K]
-    return best[scores[best] > -np.inf]
+def _surely(found: np.ndarray) -> float:
+    """The recall that other queries will at least have on average, from what some have found, (q, K) bool."""
+    recall = found.mean(axis=1)
+    return float(recall.mean() - CONFIDENCE * recall.std() / len(recall) ** 0.5)
+
+
+def _read_before(partition: Partition, lists: np.ndarray, row: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """(b,) int64: how many of the rows `row` that pass are read before the lists that hold the rows `best` (b,)."""
+    count = np.diff(np.searchsorted(row, partition.begin))
+    before = np.empty(len(lists), dtype=np.int64)
+    before[lists] = np.cumsum(count[lists]) - count[lists]
+    return before[np.searchsorted(partition.begin, best, side="right") - 1]

@@ -93,9 +93,7 @@ class PublishedVersion:
             retrieval,
             vectors,
             order,
-            None
-            if partition is None
-            else PartitionIndex(partition, vectors, record.index.rows, record.index.filtered_rows),
+            None if partition is None else PartitionIndex(partition, vectors, record.index.rows),
             pc.fill_null(row, -1).to_numpy(zero_copy_only=False).astype(np.int64),
         )
 

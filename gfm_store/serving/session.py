@@ -10,12 +10,14 @@ import pyarrow.compute as pc
 
 from gfm_store.config import Config
 from gfm_store.schema import SKIP_SIGNAL, STRONG_SIGNALS, WEAK_SIGNALS
+from gfm_store.serving.filters import AskedOfItems
+from gfm_store.serving.known_users import KnownUsers
+from gfm_store.serving.partition import PartitionIndex, Passing
 from gfm_store.serving.popular import Popularity
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.warehouse.connection import Warehouse, newest_event
 from gfm_store.warehouse.history import (
     AskedTables,
-    HistoryCache,
     HistoryTables,
     given_history,
     number_items,
@@ -25,8 +27,10 @@ from gfm_store.warehouse.history import (
 )
 
 SIGNALS = dict.fromkeys(STRONG_SIGNALS, 0) | dict.fromkeys(WEAK_SIGNALS, 1) | {SKIP_SIGNAL: 2}
-REQUESTS_BEFORE_CACHE = 30
-"""Reading all events by user costs about as much as so many requests of one user that pass over all of them."""
+KEPT_FILTERS = 32
+"""Each takes four bytes for every item that passes."""
+REQUESTS_OF_STRANGERS = 30
+"""Reading all users costs about as much as so many requests of one user that pass over all events."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,6 @@ class AskedUsers:
 
     user_id: pa.Array
     """(U,), null for somebody without a name."""
-    history: HistoryTables
     vector: np.ndarray
     """(U, dim) float32."""
     has_history: np.ndarray
@@ -62,7 +65,7 @@ class Session:
         """Let the connection know items by this version's nodes, and events as they stand in it now."""
         number_items(self.warehouse, self.bound.item_id)
         self._requests = 0
-        self._cache: HistoryCache | None = None
+        self._known: KnownUsers | None = None
 
     @cached_property
     def now(self) -> datetime:
@@ -70,15 +73,29 @@ class Session:
         return self._now or newest_event(self.warehouse)
 
     def users(self, user_ids: pa.Array) -> AskedUsers:
-        """Users of the warehouse, with their histories."""
-        days = self.bound.model.history_days
+        """Users of the warehouse, as they stand by their histories."""
         if len(user_ids) == 1:
             self._requests += 1
-            if self._requests == REQUESTS_BEFORE_CACHE:
-                self._cache = HistoryCache.read(self.warehouse)
-            if self._cache is not None:
-                return self._asked(user_ids, self._cache.asked(user_ids, self.now, days))
-        return self._asked(user_ids, read_asked(self.warehouse, user_ids, self.now, days))
+            if self._requests == REQUESTS_OF_STRANGERS:
+                self._known = KnownUsers.read(self.warehouse, self.bound, self.now)
+            if self._known is not None:
+                return self._one(user_ids, self._known)
+        return self._asked(user_ids, self._read(user_ids))
+
+    def history(self, user_ids: pa.Array) -> HistoryTables:
+        """Histories of users of the warehouse."""
+        return self._read(user_ids).history
+
+    def _read(self, user_ids: pa.Array) -> AskedTables:
+        return read_asked(self.warehouse, user_ids, self.now, self.bound.model.history_days)
+
+    def _one(self, user_id: pa.Array, known: KnownUsers) -> AskedUsers:
+        place = known.place(user_id[0].as_py())
+        vector, has_history = known.vector(place, self.bound, self.now)
+        country = np.array([known.country[place].as_py()], dtype=object)
+        row = self.bound.row_of_node[known.seen(place)]
+        row = row[row >= 0]
+        return AskedUsers(user_id, vector, has_history, country, (np.zeros(len(row), dtype=np.int64), row))
 
     def somebody(
         self, node: np.ndarray, event_type: list[str], event_ts: pa.Array, moment: datetime
@@ -111,6 +128,22 @@ class Session:
         recent = read_recent_streams(self.warehouse, self.now, self._config.serving.popular_days)
         nobody = self.somebody(np.zeros(0, dtype=np.int64), [], pa.array([], pa.timestamp("us")), self.now)
         return Popularity(self.bound, recent, nobody.vector[0])
+
+    def passing(self, index: PartitionIndex, asked: AskedOfItems, country: str | None) -> Passing:
+        """What of the index may be shown in a country to somebody who asks so. The last few answers are kept."""
+        key = asked, country if self.has_markets else None
+        if key not in self._passing:
+            allowed = asked.allowed(self.bound) & self.offered
+            if (in_market := self.in_market(country)) is not None:
+                allowed &= in_market
+            if len(self._passing) >= KEPT_FILTERS:
+                self._passing.pop(next(iter(self._passing)))
+            self._passing[key] = index.passing(allowed, asked.name)
+        return self._passing[key]
+
+    @cached_property
+    def _passing(self) -> dict[tuple[AskedOfItems, str | None], Passing]:
+        return {}
 
     @property
     def has_markets(self) -> bool:
@@ -149,4 +182,4 @@ class Session:
         )
         row = self.bound.row_of_node[tables.seen_node]
         seen = tables.seen_user[row >= 0].astype(np.int64), row[row >= 0]
-        return AskedUsers(user_ids, tables.history, vector, has_history, country, seen)
+        return AskedUsers(user_ids, vector, has_history, country, seen)

@@ -22,10 +22,10 @@ from gfm_store.serving.lists import Wish
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.session import AskedUsers, Session
 from gfm_store.serving.time_travel import as_it_was, past_at, past_of
-from gfm_store.vectors.publication import published_folder
+from gfm_store.vectors.publication import publication_mark, published_folder
 from gfm_store.vectors.version import DynamicRecord
 from gfm_store.warehouse.analysis import run_select
-from gfm_store.warehouse.connection import open_warehouse, warehouse_file
+from gfm_store.warehouse.connection import open_warehouse, warehouse_mark
 from gfm_store.warehouse.engine import create_engine
 
 log = logging.getLogger("gfm_store")
@@ -52,7 +52,7 @@ class Store:
         self._root, self._pinned, self._config = root, version, config or Config()
         self._lock = RLock()
         self._session: Session | None = None
-        self._state: tuple[int, int] | None = None
+        self._marks: tuple[tuple[int, int] | None, Path | None] = None, None
         self._folder: Path | None = None
         with self._current():
             pass
@@ -124,7 +124,7 @@ class Store:
                 lists.recommend(session, session.users(ids.slice(begin, USERS_AT_ONCE)), wish)
                 for begin in range(0, len(ids), USERS_AT_ONCE)
             ]
-        return pa.concat_tables([RECOMMENDATION.empty_table(), *blocks])
+        return pa.concat_tables(blocks) if blocks else RECOMMENDATION.empty_table()
 
     def similar_items(
         self,
@@ -265,9 +265,11 @@ class Store:
 
     def _follow(self) -> Session:
         """Both are kept while nothing changed."""
-        path, session = warehouse_file(self._root), self._session
-        state = (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
-        if session is None or state != self._state:
+        session = self._session
+        marks = warehouse_mark(self._root), publication_mark(self._root)
+        if session is not None and marks == self._marks:
+            return session
+        if session is None or marks[0] != self._marks[0]:
             warehouse = open_warehouse(self._root, threads=self._config.threads)
         else:
             warehouse = session.warehouse
@@ -276,13 +278,12 @@ class Store:
             folder, bound = self._load()
         else:
             bound = session.bound
-        if session is not None and warehouse is session.warehouse and bound is session.bound:
-            self._folder = folder
-            return session
-        if session is not None and warehouse is not session.warehouse:
-            self.close()
-        self._session, self._state, self._folder = Session(warehouse, bound, self._config), state, folder
-        return self._session
+        if session is None or warehouse is not session.warehouse or bound is not session.bound:
+            if session is not None and warehouse is not session.warehouse:
+                self.close()
+            session = Session(warehouse, bound, self._config)
+        self._session, self._marks, self._folder = session, marks, folder
+        return session
 
     def _load(self) -> tuple[Path, PublishedVersion]:
         """What is published; where that cannot be read, what was served before goes on being served."""

@@ -54,6 +54,14 @@ def published_folder(root: Path) -> Path:
     return (root / LINK).resolve()
 
 
+def publication_mark(root: Path) -> Path | None:
+    """What is another one whenever something else was published, and costs next to nothing to look at; None before."""
+    try:
+        return (root / LINK).readlink()
+    except OSError:
+        return None
+
+
 def published_since(root: Path) -> datetime:
     """When readers were last switched to another publication, in UTC."""
     moment = datetime.fromtimestamp((root / LINK).lstat().st_mtime, UTC)

@@ -164,15 +164,13 @@ class IndexRecord(_Record):
 
     kind: Literal["exact", "ivf_flat"]
     lists: int
-    rows: int
-    """So many a request for up to ten items reads, where most pass the filter."""
-    filtered_rows: int
-    """And so many that pass, where fewer do."""
+    rows: dict[str, int]
+    """So many that pass are read for up to ten items, by filter: a share of the items at random, or what is asked."""
     recall: dict[str, float]
-    """Recall@10 against exact search, by filter: a share of the items at random, or what is asked for."""
+    """Recall@10 against exact search, by filter."""
 
 
-EXACT = IndexRecord(kind="exact", lists=0, rows=0, filtered_rows=0, recall={"1.0": 1.0})
+EXACT = IndexRecord(kind="exact", lists=0, rows={}, recall={"1.0": 1.0})
 """What small versions are searched by, and those that were built before there were indexes."""
 
 

@@ -148,6 +148,15 @@ def warehouse_file(root: Path) -> Path:
     return root / FILE_NAME
 
 
+def warehouse_mark(root: Path) -> tuple[int, int] | None:
+    """What is another one whenever the file was rewritten; None where there is none."""
+    try:
+        stat = warehouse_file(root).stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
+
+
 def open_warehouse(root: Path, *, threads: int | None = None, memory_limit: str | None = None) -> Warehouse:
     """Open the warehouse read-only; it sees one unchanging state until closed.
 

@@ -1,9 +1,7 @@
 """Reading user histories, training pairs and item popularity, by the SQL of `sql/history/`."""
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -114,7 +112,7 @@ class AskedTables:
     history: HistoryTables
     """Without `n_before`."""
     seen_user: np.ndarray
-    """(s,) user_index, and"""
+    """(s,) user_index, ascending, and"""
     seen_node: np.ndarray
     """(s,) item of all that was ever streamed; pairs may repeat."""
 
@@ -129,65 +127,13 @@ def number_items(warehouse: Warehouse, item_id: pa.Array) -> None:
     warehouse.execute(f"CREATE TEMP VIEW known_history AS\n{statement('history/known_history').text}")
 
 
-@dataclass(frozen=True)
-class HistoryCache:
-    """All of `known_history` and `user_profile` in memory by user, so that one user is found in microseconds.
-
-    13 bytes an event. It stands for the tables as they were when it was read.
-    """
-
-    user_id: pa.Array
-    """(U,) ascending, of those with an event."""
-    begin: np.ndarray
-    """(U + 1,) int64: where each user's events begin."""
-    event: pa.Table
-    """node, signal, event_ts; by user, then as `one_history` has them."""
-    profile_id: pa.Array
-    """(P,) ascending."""
-    profile: pa.Table
-    """Features; P rows, then one without any, for users without a profile."""
-
-    @classmethod
-    def read(cls, warehouse: Warehouse) -> Self:
-        """`number_items` comes first."""
-        user = warehouse.arrow(
-            "SELECT user_id, count(*) AS n_events FROM known_history GROUP BY user_id ORDER BY user_id"
-        )
-        begin = np.concatenate([[0], np.cumsum(user["n_events"].to_numpy())])
-        event = warehouse.arrow(
-            "SELECT node, signal, event_ts FROM known_history ORDER BY user_id, event_ts, node, signal"
-        )
-        profile = warehouse.arrow("SELECT * FROM user_profile ORDER BY user_id")
-        nobody = pa.table([pa.nulls(1, field.type) for field in profile.schema], schema=profile.schema)
-        feature = pa.concat_tables([profile, nobody]).drop_columns("user_id").combine_chunks()
-        return cls(
-            user["user_id"].combine_chunks(),
-            begin,
-            event.combine_chunks(),
-            profile["user_id"].combine_chunks(),
-            feature,
-        )
-
-    def asked(self, user_id: pa.Array, as_of: datetime, history_days: int) -> AskedTables:
-        """What `read_asked` gives for one user (1,)."""
-        user = user_id[0].as_py()
-        place, row = _place(self.user_id, user), _place(self.profile_id, user)
-        first, last = (0, 0) if place is None else self.begin[place : place + 2].tolist()
-        event = self.event.slice(first, last - first)
-        event = event.filter(pc.less(event["event_ts"], pa.scalar(as_of, pa.timestamp("us"))))
-        feature = self.profile.slice(len(self.profile_id) if row is None else row, 1)
-        user_node = pa.table({"user_index": pa.array([0], pa.int32()), "user_id": user_id})
-        return _asked(user_node, _of_user_0(event), _of_user_0(feature), as_of, history_days)
-
-
-def _of_user_0(table: pa.Table) -> pa.Table:
-    return table.add_column(0, "user_index", pa.array(np.zeros(table.num_rows, dtype=np.int32)))
-
-
-def _place(ids: pa.Array, wanted: str) -> int | None:
-    """Where an id stands among ascending ones. Bytes of UTF-8 are in the order of their code points, as text is."""
-    place = bisect_left(ids, wanted, key=lambda one: one.as_py())
-    return place if place < len(ids) and ids[place].as_py() == wanted else None
+def read_user_ids(warehouse: Warehouse) -> pa.Array:
+    """All users with an event or a profile, ascending."""
+    users = warehouse.arrow(
+        "SELECT user_id FROM interaction_event UNION SELECT user_id FROM user_profile ORDER BY user_id"
+    )
+    ids: pa.Array = users["user_id"].combine_chunks()
+    return ids
 
 
 def read_asked(warehouse: Warehouse, user_ids: pa.Array, as_of: datetime, history_days: int) -> AskedTables:

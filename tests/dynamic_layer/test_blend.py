@@ -382,8 +382,12 @@ def skipped(blend, table, *events):
     context = ItemContext(
         torch.zeros(items, 3), torch.zeros(items, NUM_TRAITS), (table, table), torch.zeros(items, 2).bool()
     )
+    nothing = torch.zeros(1, 0, dtype=torch.bool)
     with torch.no_grad():
-        return blend.skipped(history, context)[0]
+        trained, served = (
+            blend.user_vectors(history, nothing, context, skips=skips)[0] for skips in (False, True)
+        )
+    return trained - served
 
 
 def test_a_skip_takes_its_item_s_factors_unless_it_was_streamed_since():
@@ -411,29 +415,35 @@ def history_of(*events, length=None):
 
 
 @pytest.mark.parametrize(
-    ("events", "heard", "waits"),
+    ("events", "heard", "waits", "skips"),
     [
-        ([(4, STREAM), (4, STREAM), (5, STREAM), (4, STREAM)], [0, 2], []),  # each once, by its newest stream
-        ([(4, WEAK), (5, WEAK), (4, WEAK), (5, WEAK)], [], [0, 1]),
-        ([(4, STREAM), (5, STREAM), (4, WEAK)], [0, 1], []),  # streamed since
-        ([(4, WEAK), (5, STREAM), (4, STREAM)], [1, 2], []),  # streamed before
-        ([(4, SKIP), (4, WEAK), (5, SKIP), (6, SKIP), (6, STREAM)], [4], []),  # skipped since
-        ([(4, WEAK), (4, SKIP)], [], [0]),
-        ([(0, WEAK)], [], [0]),  # what empty places name was not touched by them
-        ([(4, WEAK), (0, STREAM)], [1], [0]),
-        ([], [], []),
+        (
+            [(4, STREAM), (4, STREAM), (5, STREAM), (4, STREAM)],
+            [0, 2],
+            [],
+            [],
+        ),  # each once, by its newest stream
+        ([(4, WEAK), (5, WEAK), (4, WEAK), (5, WEAK)], [], [0, 1], []),
+        ([(4, STREAM), (5, STREAM), (4, WEAK)], [0, 1], [], []),  # streamed since
+        ([(4, WEAK), (5, STREAM), (4, STREAM)], [1, 2], [], []),  # streamed before
+        ([(4, SKIP), (4, WEAK), (5, SKIP), (6, SKIP), (6, STREAM)], [4], [], [0, 2, 3]),  # skipped since
+        ([(4, WEAK), (4, SKIP)], [], [0], [1]),
+        ([(4, STREAM), (4, SKIP), (5, SKIP), (5, SKIP)], [0], [], [2, 3]),  # streamed since it was skipped
+        ([(0, WEAK)], [], [0], []),  # what empty places name was not touched by them
+        ([(4, WEAK), (0, STREAM)], [1], [0], []),
+        ([], [], [], []),
     ],
 )
-def test_each_item_is_touched_once(events, heard, waits):
+def test_each_item_is_touched_once(events, heard, waits, skips):
     for item_type in (0, 1):
         given = [(node, 3 * item_type + signal, 1.0) for node, signal in events]
         found = touched(history_of(*given, length=6))
-        assert [one[0].nonzero()[:, 0].tolist() for one in found] == [heard, waits]
+        assert [one[0].nonzero()[:, 0].tolist() for one in found] == [heard, waits, skips]
 
 
 def test_histories_do_not_touch_each_other_s_items():
     node, slot = torch.tensor([[4, 4], [4, 0], [0, 0]]), torch.tensor([[0, 1], [1, -1], [-1, -1]])
-    heard, waits = touched(HistoryBatch(node, slot, torch.zeros(3, 2)))
+    heard, waits, _ = touched(HistoryBatch(node, slot, torch.zeros(3, 2)))
     assert heard.tolist() == [[True, False], [False, False], [False, False]]
     assert waits.tolist() == [[False, False], [True, False], [False, False]]
 
@@ -516,6 +526,5 @@ def test_users_are_as_they_were_when_only_their_own_items_are_looked_at(tastes):
     context.traits[:, :2] += 3 * (context.traits[:, :2] >= 0)
     profile = torch.zeros(2, 0, dtype=torch.bool)
     with torch.no_grad():
-        expected = blended.blend.user_vectors(history, profile, context)
-        expected -= blended.blend.skipped(history, context)
+        expected = blended.blend.user_vectors(history, profile, context, skips=True)
     assert torch.allclose(blended.user_vectors(history, profile, later), expected, atol=1e-6)

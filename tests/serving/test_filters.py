@@ -7,6 +7,7 @@ import pytest
 
 import gfm_store
 from gfm_store.errors import UsageError
+from gfm_store.serving.filters import ItemFilter
 from gfm_store.warehouse.connection import rewrite_warehouse
 
 ALL = 1_000
@@ -139,3 +140,25 @@ def test_bad_wishes(store, arguments, message):
     with pytest.raises(UsageError) as error:
         store.recommend("nobody", **arguments)
     assert message in str(error.value)
+
+
+def test_filters_that_pass_the_same_are_equal():
+    one = ItemFilter(item_type="music", languages=["sv"], published_after="2026-01-31T06:00")
+    other = ItemFilter(["music"], "sv", published_after=datetime(2026, 1, 31, 6), exclude=["an item"])
+    assert one.asked() == other.asked()
+    assert len({one.asked(), other.asked(), ItemFilter("music").asked()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({}, "1.0"),
+        ({"exclude": ["an item"]}, "1.0"),
+        ({"languages": "sv", "item_type": ["music"]}, "item_type = music and language = sv"),
+        ({"languages": ["sv", "de"], "item_type": "music"}, None),
+        ({"creators": "somebody"}, None),
+        ({"item_type": "music", "published_after": "2026-01-31"}, None),
+    ],
+)
+def test_an_index_knows_the_filters_that_it_measures_by_name(asked, name):
+    assert ItemFilter(**asked).asked().name == name

@@ -12,7 +12,6 @@ from gfm_store.config import TwoTowerConfig
 from gfm_store.warehouse.catalogue import statement
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.history import (
-    HistoryCache,
     given_history,
     number_items,
     read_asked,
@@ -183,34 +182,6 @@ def test_one_user_is_read_as_among_several(tmp_path):
             assert one.history.user_event.equals(events.filter(pa.compute.equal(events["user_index"], 0)))
             assert one.history.user_feature.equals(several.history.user_feature.slice(0, 1))
             assert one.seen_node.tolist() == several.seen_node[several.seen_user == 0].tolist()
-
-
-def test_the_cache_reads_one_user_as_sql_does(tmp_path):
-    users = ["v", "u", "w", "", "\u00e9", "\uffee", "\U0001f600", "v2"]
-    events = [
-        stream(user, item, day) for user in users[:-1] for day, item in enumerate(("p2", "p1", "p3"), 1)
-    ]
-    events += [
-        ("v", "p1", "skip", ago(5)),
-        ("v", "p2", "follow", ago(5)),
-        stream("v", "p1", 200),
-        stream("v", "p2", -1),
-    ]
-    profiles = [{"user_id": user, "country": "SE", "plan": user} for user in ("v2", "u", "\uffee")]
-    make_warehouse(tmp_path, catalogue("p1", "p2", "p3"), events, profiles)
-    with open_warehouse(tmp_path) as warehouse:
-        number_items(warehouse, pa.array(["p1", "p2"]))
-        cache = HistoryCache.read(warehouse)
-        for user in [*users, "stranger", "a"]:
-            for as_of in (AS_OF, ago(100)):
-                found = cache.asked(pa.array([user]), as_of, 90)
-                asked = read_asked(warehouse, pa.array([user]), as_of, 90)
-                assert found.history.user_event.equals(asked.history.user_event)
-                assert found.history.user_feature.equals(asked.history.user_feature)
-                assert found.history.user_node.equals(asked.history.user_node)
-                assert found.seen_node.tolist() == asked.seen_node.tolist()
-                assert found.seen_user.tolist() == asked.seen_user.tolist()
-    assert cache.asked(pa.array(["v"]), AS_OF, 90).history.user_event.num_rows == 4
 
 
 def test_given_events_are_read_as_those_of_the_warehouse(tmp_path):
