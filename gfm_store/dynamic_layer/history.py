@@ -111,25 +111,23 @@ class Histories:
 
     def num_before(self, user: Tensor, moment: Tensor) -> Tensor:
         """(B,) int64: events of `user` (B,) that are strictly earlier than `moment` (B,)."""
-        start, length = self.user_ptr[user], self.user_ptr[user + 1] - self.user_ptr[user]
-        row = torch.repeat_interleave(torch.arange(user.numel()), length)
-        place = torch.arange(row.numel()) + torch.repeat_interleave(
-            start - (length.cumsum(0) - length), length
-        )
+        row, place = self._events(user)
         early = self.event_ts[place] < moment[row]
         return torch.bincount(row[early], minlength=user.numel())
 
     def events_before(self, user: Tensor, moment: int, strong_only: bool = False) -> tuple[Tensor, Tensor]:
         """Place in `user` (B,) and node of each of their events, or streams alone, before a moment; (n,) int64 each."""
-        start, length = self.user_ptr[user], self.user_ptr.diff()[user]
-        row = torch.repeat_interleave(torch.arange(user.numel()), length)
-        place = torch.arange(row.numel()) + torch.repeat_interleave(
-            start - (length.cumsum(0) - length), length
-        )
+        row, place = self._events(user)
         early = self.event_ts[place] < moment
         if strong_only:
             early &= self.signal[place] == 0
         return row[early], self.node[place[early]].long()
+
+    def _events(self, user: Tensor) -> tuple[Tensor, Tensor]:
+        """(n,) int64 each: place in `user` (B,), and where all events of those users stand."""
+        start, length = self.user_ptr[user], self.user_ptr[user + 1] - self.user_ptr[user]
+        row = torch.repeat_interleave(torch.arange(user.numel()), length)
+        return row, torch.arange(row.numel()) + (start - (length.cumsum(0) - length))[row]
 
     def newest(self, user: Tensor, as_of: datetime, num_events: int, node_type: Tensor) -> HistoryBatch:
         """Histories of `user` (B,) as they stand at `as_of`, which must not be before any event."""

@@ -44,7 +44,7 @@ def then(published, quick, tmp_path_factory):
         warehouse.execute(
             "UPDATE item SET withdrawn_at = $ts WHERE item_id = $item", {"ts": as_of + DAY, "item": listed[2]}
         )
-    # Profiles without a country rank worse, rightly: no gate is asked.
+    # What hurried fits of so changed a world are worth is not asked here: no gate.
     refresh_dynamic(root, quick.model_copy(update={"gates": GateConfig(min_users=1_000_000)}))
     return root, as_of, users, answers, first
 
