@@ -68,7 +68,7 @@ def recommend(session: Session, users: AskedUsers, wish: Wish) -> pa.Table:
     user, place = (ranked.row >= 0).nonzero()
     row = pa.array(ranked.row[user, place])
     bound = session.bound
-    sources = pa.array(np.where(users.has_history, "model", "popular"))
+    sources = np.where(users.has_history, "model", "popular").astype(object)
     return pa.table(
         [
             users.user_id.take(pa.array(user)),
@@ -76,8 +76,8 @@ def recommend(session: Session, users: AskedUsers, wish: Wish) -> pa.Table:
             bound.retrieval["item_id"].take(row),
             bound.retrieval["item_type"].take(row),
             pa.array(ranked.score[user, place].astype(np.float64)),
-            sources.take(pa.array(user)),
-            pa.array([bound.record.version]).take(pa.array(np.zeros(len(user), dtype=np.int64))),
+            pa.array(sources[user], pa.string()),
+            pa.repeat(bound.record.version, len(user)),
         ],
         schema=RECOMMENDATION,
     )

@@ -29,8 +29,6 @@ SAMPLE_PER_LIST = 50
 """Rows from which a centroid is learned."""
 ITERATIONS = 8
 ROWS_AT_ONCE = 65_536
-READ_AT_ONCE = 512
-"""Rows that are gathered before they are multiplied: so many stay in a core's cache."""
 K = 10
 """Places for which rows are counted; more places take proportionally more."""
 NO_ROWS = np.zeros(0, dtype=np.int64)
@@ -107,7 +105,7 @@ class Passing:
 
 
 class PartitionIndex:
-    """Search over rows that lie by list, n of them. One search at a time."""
+    """Search over rows that lie by list, n of them."""
 
     def __init__(self, partition: Partition, vectors: np.ndarray, rows: Mapping[str, int]) -> None:
         """
@@ -116,7 +114,6 @@ class PartitionIndex:
             rows: that are read for up to K places, by filter; as many as under any of them where the filter is another.
         """
         self._partition, self._vectors, self._rows = partition, vectors, rows
-        self._block = np.empty((READ_AT_ONCE, vectors.shape[1]), dtype=np.float32)
 
     def passing(self, allowed: np.ndarray, name: str | None) -> Passing:
         """
@@ -140,23 +137,34 @@ class PartitionIndex:
         lists = lists[count[lists] > 0]
         wanted = max(passing.enough * max(k, K) // K, k) + len(left_out)
         lists = lists[: int(np.searchsorted(np.cumsum(count[lists]), wanted)) + 1]
-        count = count[lists]
-        shift = passing.begin[lists] - (np.cumsum(count) - count)
-        row = passing.row[np.repeat(shift, count) + np.arange(count.sum())]
-        score = self._scores(row, query)
+        begin, end = passing.begin[lists], passing.begin[lists + 1]
+        score = self._scores(passing.row, begin, end, query)
         best = _best(score, k + len(left_out))
-        best = best[~np.isin(row[best], left_out)][:k] if len(left_out) else best
-        return row[best].astype(np.int64), score[best]
+        row = _places(begin, end, best, passing.row)
+        if len(left_out):
+            kept = ~np.isin(row, left_out)
+            best, row = best[kept][:k], row[kept][:k]
+        return row.astype(np.int64), score[best]
 
-    def _scores(self, row: np.ndarray, query: np.ndarray) -> np.ndarray:
-        """(r,) float32 of the rows (r,)."""
-        score = np.empty(len(row), dtype=np.float32)
-        for begin in range(0, len(row), READ_AT_ONCE):
-            part = row[begin : begin + READ_AT_ONCE]
-            block = self._block[: len(part)]
-            np.take(self._vectors, part, axis=0, out=block, mode="clip")
-            np.vecdot(block, query, out=score[begin : begin + len(part)])
+    def _scores(self, row: np.ndarray, begin: np.ndarray, end: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """(r,) float32 of `row[begin:end]` of each list, one list after the other."""
+        score = np.empty(int((end - begin).sum()), dtype=np.float32)
+        at = 0
+        for start, stop in zip(begin.tolist(), end.tolist(), strict=True):
+            first, last = row[start], row[stop - 1]
+            # What passes a filter mostly lies together, and is read where it lies.
+            together = last - first == stop - start - 1
+            vectors = self._vectors[first : last + 1] if together else self._vectors[row[start:stop]]
+            np.vecdot(vectors, query, out=score[at : at + stop - start])
+            at += stop - start
         return score
+
+
+def _places(begin: np.ndarray, end: np.ndarray, which: np.ndarray, row: np.ndarray) -> np.ndarray:
+    """The values of `row` at some places `which` of all `row[begin:end]`, one after the other."""
+    until = np.cumsum(end - begin)
+    span = np.searchsorted(until, which, side="right")
+    return row[end[span] - until[span] + which]
 
 
 def _best(score: np.ndarray, k: int) -> np.ndarray:
