@@ -44,7 +44,7 @@ class ItemContext:
     """(N, 4) float32: days since the first stream; days since publication, or -1 where unknown; log counts of the
     first 14 days and of all time."""
     factors: tuple[Tensor, ...]
-    """(N, r) float32 each, unit length or zero."""
+    """(N, r) float32 each, unit length, or shorter for what little is known of."""
     categories: Tensor
     """(N, C) bool: languages and genres."""
 

@@ -53,7 +53,7 @@ class DynamicFit:
     lexical: LexicalFactors | None
     """None without a blend."""
     hgnn_vectors: np.ndarray
-    """(N, dim) float32, by node, as of the model's moment."""
+    """(N, dim) float32, by node, as of the model's moment; shorter than 1 for items that nobody had touched."""
     early: DynamicModel | None
     """The same recipe, fitted without the last `held_out_days`; its blend has no context, since that is another at
     every moment. None where nothing could be held out."""

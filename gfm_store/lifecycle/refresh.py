@@ -41,6 +41,7 @@ from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.serving.partition import choose_index
 from gfm_store.static_layer.fitting import StaticModel, checkpoint_path, fit_static, unfinished
+from gfm_store.static_layer.structure import unit
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
@@ -220,7 +221,7 @@ def _refresh_dynamic(
     profile = warehouse.arrow("SELECT * FROM user_profile")
     watch.lap("read")
     fit = fit_dynamic(item_node, static.item_types, frozen.vectors_at, text, item_text, tables, config)
-    vectors = fit.hgnn_vectors
+    vectors = unit(fit.hgnn_vectors)
     watch.lap("two-tower")
     version, aligned = inputs, None
     if served is not None and (turn := _towards_served(root, item_node, fit)) is not None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gfm_store.config import GraphConfig
 from gfm_store.static_layer.hgnn import HGNN
+from gfm_store.static_layer.newcomers import told_by_text
 from gfm_store.static_layer.sampling import HeteroGraph
 from gfm_store.static_layer.structure import structural_coordinates, turned_to
 from gfm_store.warehouse.graph import Interactions
@@ -29,7 +30,7 @@ class Embedded(NamedTuple):
     """Vectors of the same N items by what was known at one moment."""
 
     vectors: np.ndarray
-    """(N, dim) float32, unit length, by node."""
+    """(N, dim) float32, by node: unit length, or shorter for items that nobody had touched."""
     early: np.ndarray
     """The same by weights that have not seen the last days of the static version; `vectors` where there are none."""
 
@@ -83,11 +84,19 @@ class ItemEncoder:
         graph = HeteroGraph.from_edges(node_type, len(self.item_types), torch.from_numpy(edges))
         user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
         features = item_features(text, user, node, self.frame.shape[1], self.seed, self.frame)
-        vectors = self.hgnn.embed(features, graph).numpy()
-        return Embedded(vectors, vectors if self.early is None else self.early.embed(features, graph).numpy())
+        touched = np.bincount(node, minlength=len(text)) > 0
+
+        def embedded(hgnn: HGNN) -> np.ndarray:
+            vectors: np.ndarray = hgnn.embed(features, graph).numpy()
+            new = ~touched
+            vectors[new] = told_by_text(vectors[new], text[new], text[touched], vectors[touched])
+            return vectors
+
+        vectors = embedded(self.hgnn)
+        return Embedded(vectors, vectors if self.early is None else embedded(self.early))
 
     def newcomers(self, text: np.ndarray) -> np.ndarray:
-        """(M, dim) float32 of items of which nothing but their text (M, text_dim) is known."""
+        """(M, dim) float32, unit length, of items of which the HGNN reads nothing but their text (M, text_dim)."""
         features = np.pad(text, ((0, 0), (0, self.frame.shape[1] + 1)))
         vectors: np.ndarray = self.hgnn.embed_isolated(torch.from_numpy(features)).numpy()
         return vectors

@@ -24,6 +24,7 @@ from gfm_store.config import Config
 from gfm_store.static_layer import fitting
 from gfm_store.static_layer.encoder import ItemEncoder, item_features
 from gfm_store.static_layer.fitting import fit_static
+from gfm_store.static_layer.newcomers import told_by_text
 from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.static_layer.training import HGNNTrainer
 from gfm_store.warehouse.connection import open_warehouse
@@ -181,7 +182,9 @@ def test_vectors_at_a_moment_are_those_of_a_world_cut_there(root, fitted, tmp_pa
     cut = make_warehouse(tmp_path / "cut", ITEMS, before)
     found = vectors_of(fitted.encoder, root, ago(days))
     np.testing.assert_array_equal(found, vectors_of(fitted.encoder, cut, ago(days)))
-    assert_unit(found)
+    touched = np.isin(NAMES, [item for _, item, *_ in before])
+    assert_unit(found[touched])
+    assert (np.linalg.norm(found[~touched], axis=1) < 0.9).all()
     if days:
         assert len(before) < len(touches())
         assert np.abs(found - vectors_of(fitted.encoder, root)).max() > 1e-2
@@ -226,9 +229,10 @@ def test_items_that_came_later_and_of_types_unknown_to_training(root, fitted, tm
     assert {0, ids.index("p9")} <= ends  # both have edges
     encoder = fitted.encoder.numbered(np.array([NAMES.index(i) if i in NAMES else -1 for i in ids]))
     found = encoder.embed(item_node["item_type"], text, known).vectors
-    assert_unit(found)
     alone = encoder.newcomers(text)
-    np.testing.assert_allclose(found[-1], alone[-1], atol=1e-6)  # nobody touched x1
+    told = told_by_text(alone[-1:], text[-1:], text[:-1], found[:-1])
+    np.testing.assert_allclose(found[-1:], told, atol=1e-6)  # nobody touched x1
+    assert_unit(found[:-1])
     for item in ("a0", "p9"):  # who touched them speaks beside their text
         assert np.abs(found - alone)[ids.index(item)].max() > 1e-2
     # Edges of a strange type carry no message: without them everything is as it was.
