@@ -14,7 +14,7 @@ import torch
 from gfm_store.config import Config, ServingConfig
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.lifecycle.refresh import refresh_dynamic
-from gfm_store.serving.partition import choose_index
+from gfm_store.serving.index_choice import choose_index
 from gfm_store.vectors.arrow import to_arrow, to_numpy
 from gfm_store.vectors.publication import open_table, publish, published_folder
 from gfm_store.vectors.static_version import static_folder

@@ -39,7 +39,7 @@ from gfm_store.lifecycle.tables import (
 )
 from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.locks import exclusive
-from gfm_store.serving.partition import choose_index
+from gfm_store.serving.index_choice import choose_index
 from gfm_store.static_layer.fitting import StaticModel, checkpoint_path, fit_static, unfinished
 from gfm_store.static_layer.structure import unit
 from gfm_store.static_layer.text import TextEncoder, encode_items

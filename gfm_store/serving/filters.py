@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store.errors import UsageError
-from gfm_store.serving.partition import NAMES, NO_ROWS, filter_name
+from gfm_store.serving.index_choice import filter_name
+from gfm_store.serving.partition import NAMES, NO_ROWS
 from gfm_store.serving.published import PublishedVersion
 
 Texts = str | Sequence[str]

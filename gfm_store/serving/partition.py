@@ -2,11 +2,9 @@
 
 It reads on until so many rows have been read that pass the filter, and not so many lists: the few Swedish podcasts lie
 in other lists than what is nearest, and where no more than that pass, the search is exact. How many rows are enough is
-measured when a version is built, for each filter that people use and for some that are drawn at random (`measure`);
-where that is too many, exact search stays.
+measured when a version is built (`index_choice`).
 """
 
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +17,6 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from gfm_store.config import ServingConfig
-from gfm_store.vectors.version import EXACT, IndexRecord
-
 FILE = "partition.safetensors"
 LISTS_PER_ROOT = 2
 """So many lists as the root of the rows has: reading centroids then costs about what reading lists does."""
@@ -31,6 +26,8 @@ ITERATIONS = 8
 ROWS_AT_ONCE = 65_536
 K = 10
 """Places for which rows are counted; more places take proportionally more."""
+NAMES = ("item_type", "language")
+"""Columns by which people filter most."""
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
@@ -64,7 +61,7 @@ class Partition:
         list_of_row = _nearest(torch.from_numpy(vectors), centroid).numpy()
         count = np.bincount(list_of_row, minlength=num_lists)
         begin = np.concatenate([[0], np.cumsum(count[count > 0])])
-        order = np.lexsort([*(_codes(retrieval, name)[0] for name in reversed(NAMES)), list_of_row])
+        order = np.lexsort([*(codes(retrieval, name)[0] for name in reversed(NAMES)), list_of_row])
         return cls(centroid.numpy()[count > 0], begin, order)
 
     def save(self, folder: Path) -> None:
@@ -139,7 +136,7 @@ class PartitionIndex:
         lists = lists[: int(np.searchsorted(np.cumsum(count[lists]), wanted)) + 1]
         begin, end = passing.begin[lists], passing.begin[lists + 1]
         score = self._scores(passing.row, begin, end, query)
-        best = _best(score, k + len(left_out))
+        best = best_places(score, k + len(left_out))
         row = _places(begin, end, best, passing.row)
         if len(left_out):
             kept = ~np.isin(row, left_out)
@@ -167,123 +164,15 @@ def _places(begin: np.ndarray, end: np.ndarray, which: np.ndarray, row: np.ndarr
     return row[end[span] - until[span] + which]
 
 
-def _best(score: np.ndarray, k: int) -> np.ndarray:
+def best_places(score: np.ndarray, k: int) -> np.ndarray:
     """Places of the k highest, best first."""
     best = np.argpartition(score, -k)[-k:] if k < len(score) else np.arange(len(score))
     return best[np.argsort(-score[best], kind="stable")]
 
 
-QUERIES = 300
-QUERIES_AT_ONCE = 20
-CONFIDENCE = 3
-"""Standard errors by which recall must be above what is asked for: others will ask, and a few find far less."""
-SELECTIVITIES = (1.0, 0.1, 0.01)
-"""Shares of the rows that pass filters drawn at random."""
-NAMES = ("item_type", "language")
-COMMON = 5
-"""Most common types and languages, and all pairs of them, by which filters are measured."""
-WORTH = 0.25
-"""Reading a greater share of all rows, list by list, is no faster than reading them all."""
-
-
-def filter_name(asked: Mapping[str, str]) -> str:
-    """What a filter by these columns' values is called; without any, all rows pass."""
-    return " and ".join(f"{name} = {asked[name]}" for name in NAMES if name in asked) or str(SELECTIVITIES[0])
-
-
-def common_filters(retrieval: pa.Table) -> dict[str, np.ndarray]:
-    """(n,) bool each, by name: of `retrieval`'s most common types and languages, and their pairs."""
-    equal: dict[str, dict[str, np.ndarray]] = {}
-    for name in NAMES:
-        code, values = _codes(retrieval, name)
-        count = np.bincount(code, minlength=len(values) + 1)[:-1]
-        most = sorted(range(len(values)), key=lambda one: (-count[one], values[one]))[:COMMON]
-        equal[name] = {values[one]: code == one for one in most}
-    found = {filter_name({name: value}): rows for name in NAMES for value, rows in equal[name].items()}
-    for kind, of_kind in equal[NAMES[0]].items():
-        for language, spoken in equal[NAMES[1]].items():
-            if (both := of_kind & spoken).any():
-                found[filter_name(dict(zip(NAMES, (kind, language), strict=True)))] = both
-    return found
-
-
-def _codes(table: pa.Table, name: str) -> tuple[np.ndarray, list[str]]:
+def codes(table: pa.Table, name: str) -> tuple[np.ndarray, list[str]]:
     """(n,) int64 codes of a text column, and their values; what is not known has the code after the last."""
     coded = table[name].combine_chunks().dictionary_encode()
     values = coded.dictionary.to_pylist()
     code = coded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
     return code, values
-
-
-def choose_index(
-    vectors: np.ndarray, queries: np.ndarray, retrieval: pa.Table, config: ServingConfig, seed: int
-) -> tuple[Partition | None, IndexRecord]:
-    """The index of a version, by what is measured: lists where reading few rows finds nearly all, else exact search.
-
-    Args:
-        vectors: (n, dim) float32, rows of `retrieval`; queries: (q, dim), user vectors.
-        retrieval: columns item_type and language.
-    """
-    if len(vectors) < config.index_rows or not len(queries):
-        return None, EXACT
-    partition = Partition.learn(vectors, retrieval, seed)
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(queries))[:QUERIES]
-    filters = {str(share): rng.random(len(vectors)) < share for share in SELECTIVITIES}
-    filters |= common_filters(retrieval)
-    order = partition.order
-    filters = {name: allowed[order] for name, allowed in filters.items()}
-    rows, recall = measure(partition, vectors[order], queries[chosen], filters, config.index_recall)
-    if rows[filter_name({})] > WORTH * len(vectors):
-        return None, EXACT
-    return partition, IndexRecord(kind="ivf_flat", lists=len(partition.centroid), rows=rows, recall=recall)
-
-
-def measure(
-    partition: Partition,
-    vectors: np.ndarray,
-    queries: np.ndarray,
-    filters: Mapping[str, np.ndarray],
-    enough: float,
-) -> tuple[dict[str, int], dict[str, float]]:
-    """The fewest rows to read for a recall@K of surely `enough`, and the mean recall that they have, by filter.
-
-    Args:
-        vectors: (n, dim) in the order of `partition.order`; queries: (q, dim).
-        filters: (n,) bool each, in that order; those that nothing passes are left out.
-    """
-    passing = {name: allowed.nonzero()[0] for name, allowed in filters.items() if allowed.any()}
-    before: dict[str, list[np.ndarray]] = {name: [] for name in passing}
-    for begin in range(0, len(queries), QUERIES_AT_ONCE):
-        some = queries[begin : begin + QUERIES_AT_ONCE]
-        for query, scores in zip(some, some @ vectors.T, strict=True):
-            lists = partition.nearest_first(query)
-            for name, row in passing.items():
-                best = row[_best(scores[row], K)]
-                before[name].append(_read_before(partition, lists, row, best))
-    rows, recall = {}, {}
-    for name, many in before.items():
-        read = np.stack(many)  # (q, K), or fewer where fewer pass
-        rows[name] = _fewest(read, enough)
-        recall[name] = float((read < rows[name]).mean())
-    return rows, recall
-
-
-def _fewest(read: np.ndarray, enough: float) -> int:
-    """Rows that surely find `enough` of what is found after more rows than `read` (q, K)."""
-    tried: list[int] = (np.unique(read) + 1).tolist()
-    return tried[bisect_left(tried, True, key=lambda rows: _surely(read < rows) >= enough)]
-
-
-def _surely(found: np.ndarray) -> float:
-    """The recall that other queries will at least have on average, from what some have found, (q, K) bool."""
-    recall = found.mean(axis=1)
-    return float(recall.mean() - CONFIDENCE * recall.std() / len(recall) ** 0.5)
-
-
-def _read_before(partition: Partition, lists: np.ndarray, row: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """(b,) int64: how many of the rows `row` that pass are read before the lists that hold the rows `best` (b,)."""
-    count = np.diff(np.searchsorted(row, partition.begin))
-    before = np.empty(len(lists), dtype=np.int64)
-    before[lists] = np.cumsum(count[lists]) - count[lists]
-    return before[np.searchsorted(partition.begin, best, side="right") - 1]

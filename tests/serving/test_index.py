@@ -17,7 +17,7 @@ def both(published, tmp_path_factory, quick):
     serving = quick.serving.model_copy(update={"index_rows": 10, "index_recall": 0.95})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gfm_store.serving.partition.LISTS_PER_ROOT", 1)
-        patch.setattr("gfm_store.serving.partition.WORTH", 1)
+        patch.setattr("gfm_store.serving.index_choice.WORTH", 1)
         refresh_dynamic(root, quick.model_copy(update={"serving": serving}))
     with gfm_store.open(published) as exact, gfm_store.open(root) as indexed:
         yield exact, indexed

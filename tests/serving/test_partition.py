@@ -7,15 +7,14 @@ import pyarrow as pa
 import pytest
 
 from gfm_store.config import ServingConfig
-from gfm_store.serving.partition import (
+from gfm_store.serving.index_choice import (
     CONFIDENCE,
-    Partition,
-    PartitionIndex,
     choose_index,
     common_filters,
     filter_name,
     measure,
 )
+from gfm_store.serving.partition import Partition, PartitionIndex
 
 
 @pytest.fixture(scope="module")
