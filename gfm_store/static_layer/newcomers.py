@@ -15,7 +15,7 @@ PENALTIES = 10.0 ** np.arange(-1, 3.1, 0.5)
 def told_by_text(
     own: np.ndarray, text: np.ndarray, known_text: np.ndarray, known_vectors: np.ndarray
 ) -> np.ndarray:
-    """(n, dim) float32, at most as long as the longest of both.
+    """(n, dim) float32: the mean of what the HGNN and the regression tell.
 
     Args:
         own: (n, dim), what the HGNN makes of n newcomers; text: (n, text_dim).

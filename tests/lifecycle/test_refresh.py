@@ -146,7 +146,16 @@ def test_a_daily_refresh_makes_fresh_vectors_with_frozen_weights(world, quick):
     built = read_table(world / "static" / static.version, "item_embedding", ["item_id", "vector"])
     before = np.stack(built["vector"].to_pylist())
     same, fresh = (np.stack([one[item_id] for item_id in built["item_id"].to_pylist()]) for one in found)
-    np.testing.assert_allclose(same, before, atol=1e-4)
+    with open_warehouse(world) as warehouse:
+        then = now - timedelta(days=15)
+        rows = warehouse.arrow(
+            "SELECT DISTINCT item_id FROM interaction_event WHERE event_type = 'stream' AND event_ts < $then",
+            then=then,
+        )
+    touched = np.isin(built["item_id"].to_pylist(), rows["item_id"].to_pylist())
+    np.testing.assert_allclose(same[touched], before[touched], atol=1e-4)
+    untouched = (same * before).sum(axis=1)[~touched]  # told from their text, half by the same weights
+    assert (untouched > 0.7).all()
     assert np.abs(fresh - before).max() > 1e-2
 
 
