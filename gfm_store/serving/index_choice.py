@@ -1,7 +1,7 @@
 """Which index a version has: how many rows a search must read is measured, for each filter that people use.
 
-Filters are the most common types and languages, all pairs of them, and some that are drawn at random. Where nearly all
-rows would have to be read, exact search stays.
+Filters are the most common types and languages, all pairs of them, and some that are drawn at random. Where a quarter
+of all rows would have to be read, exact search stays.
 """
 
 from bisect import bisect_left

@@ -85,10 +85,10 @@ class ItemEncoder:
         user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
         features = item_features(text, user, node, self.frame.shape[1], self.seed, self.frame)
         touched = np.bincount(node, minlength=len(text)) > 0
+        new = ~touched
 
         def embedded(hgnn: HGNN) -> np.ndarray:
             vectors: np.ndarray = hgnn.embed(features, graph).numpy()
-            new = ~touched
             vectors[new] = told_by_text(vectors[new], text[new], text[touched], vectors[touched])
             return vectors
 
