@@ -20,7 +20,7 @@ from gfm_store.evaluation.ranking import Scorer
 from gfm_store.evaluation.split import Split
 from gfm_store.static_layer.encoder import Embedded, ItemEncoder
 from gfm_store.static_layer.fitting import fit_static
-from gfm_store.static_layer.newcomers import told_by_text
+from gfm_store.static_layer.newcomers import KnownTexts
 from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.warehouse.connection import Warehouse
 from gfm_store.warehouse.graph import (
@@ -200,7 +200,7 @@ def fit_space(
         if static.encoder is not None:
             touched = place[split.warm[place]]
             own = static.encoder.newcomers(read[new])
-            vectors[new] = told_by_text(own, read[new], read[touched], vectors[touched])
+            vectors[new] = KnownTexts.of(read[touched]).tell(own, read[new], vectors[touched])
         features = fit.model.item_features(split.item.take(node), vectors[node], text[node])
         model = fit.with_newcomers(
             split.item.take(new), vectors[new], written.take(new).to_pylist(), split.as_of

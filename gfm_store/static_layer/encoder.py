@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gfm_store.config import GraphConfig
 from gfm_store.static_layer.hgnn import HGNN
-from gfm_store.static_layer.newcomers import told_by_text
+from gfm_store.static_layer.newcomers import KnownTexts
 from gfm_store.static_layer.sampling import HeteroGraph
 from gfm_store.static_layer.structure import structural_coordinates, turned_to
 from gfm_store.warehouse.graph import Interactions
@@ -86,10 +86,12 @@ class ItemEncoder:
         features = item_features(text, user, node, self.frame.shape[1], self.seed, self.frame)
         touched = np.bincount(node, minlength=len(text)) > 0
         new = ~touched
+        known_texts = KnownTexts.of(text[touched]) if new.any() else None
 
         def embedded(hgnn: HGNN) -> np.ndarray:
             vectors: np.ndarray = hgnn.embed(features, graph).numpy()
-            vectors[new] = told_by_text(vectors[new], text[new], text[touched], vectors[touched])
+            if known_texts is not None:
+                vectors[new] = known_texts.tell(vectors[new], text[new], vectors[touched])
             return vectors
 
         vectors = embedded(self.hgnn)

@@ -41,7 +41,7 @@ from gfm_store.evaluation.ranking import rank
 from gfm_store.evaluation.split import Split
 from gfm_store.evaluation.views import candidate_sets
 from gfm_store.lifecycle import refresh
-from gfm_store.static_layer.newcomers import told_by_text
+from gfm_store.static_layer.newcomers import KnownTexts
 from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 
@@ -287,7 +287,7 @@ def test_a_frozen_static_layer_makes_fresh_vectors_of_what_it_has_seen_since(mad
     known = split.known
     assert np.abs(space.vectors - static.vectors)[known].max() > 1e-2
     text, warm = split.text_vector, known & split.warm
-    told = told_by_text(static.vectors[~known], text[~known], text[warm], space.vectors[warm])
+    told = KnownTexts.of(text[warm]).tell(static.vectors[~known], text[~known], space.vectors[warm])
     np.testing.assert_allclose(space.vectors[~known], told, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(space.vectors[warm], axis=1), 1.0, rtol=1e-5)
 

@@ -24,7 +24,7 @@ from gfm_store.config import Config
 from gfm_store.static_layer import fitting
 from gfm_store.static_layer.encoder import ItemEncoder, item_features
 from gfm_store.static_layer.fitting import fit_static
-from gfm_store.static_layer.newcomers import told_by_text
+from gfm_store.static_layer.newcomers import KnownTexts
 from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.static_layer.training import HGNNTrainer
 from gfm_store.warehouse.connection import open_warehouse
@@ -230,7 +230,7 @@ def test_items_that_came_later_and_of_types_unknown_to_training(root, fitted, tm
     encoder = fitted.encoder.numbered(np.array([NAMES.index(i) if i in NAMES else -1 for i in ids]))
     found = encoder.embed(item_node["item_type"], text, known).vectors
     alone = encoder.newcomers(text)
-    told = told_by_text(alone[-1:], text[-1:], text[:-1], found[:-1])
+    told = KnownTexts.of(text[:-1]).tell(alone[-1:], text[-1:], found[:-1])
     np.testing.assert_allclose(found[-1:], told, atol=1e-6)  # nobody touched x1
     assert_unit(found[:-1])
     for item in ("a0", "p9"):  # who touched them speaks beside their text

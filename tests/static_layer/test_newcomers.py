@@ -5,7 +5,11 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from gfm_store.static_layer import newcomers
-from gfm_store.static_layer.newcomers import PENALTIES, told_by_text
+from gfm_store.static_layer.newcomers import PENALTIES, KnownTexts
+
+
+def told_by_text(own, text, known_text, vectors):
+    return KnownTexts.of(known_text).tell(own, text, vectors)
 
 
 @pytest.fixture
