@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -127,6 +128,8 @@ def hand_split(
     cold: Iterable[int] = (),
     later: Iterable[int] = (),
     users_before: int | None = None,
+    country: Sequence[str | None] | None = None,
+    markets: Mapping[int, Sequence[str]] = MappingProxyType({}),
 ) -> Split:
     """A split without a warehouse.
 
@@ -136,6 +139,7 @@ def hand_split(
         targets: (position of an asked user, node), by user, then time.
         known_user: by position, the user's row in `streams`, or -1.
         unavailable, cold, later: nodes that may not be recommended, have no event, come only in the horizon.
+        country: by position, None where it is not known; markets: by node, of those that have some.
     """
     size, pairs = len(item_type), list(targets)
     flags = {
@@ -153,6 +157,7 @@ def hand_split(
             "language": pa.nulls(size, pa.string()),
             "genres": pa.nulls(size, pa.list_(pa.string())),
             "published_at": pa.nulls(size, pa.timestamp("us")),
+            "markets": pa.array([markets.get(node) for node in range(size)], pa.list_(pa.string())),
             **{name: pa.array(values, pa.bool_()) for name, values in flags.items()},
             "text": names,
         }
@@ -169,6 +174,7 @@ def hand_split(
             dtype=np.float64,
         ),
         user_id=pa.array([f"u{i}" for i in range(len(known_user))], pa.string()),
+        country=pa.array(country or [None] * len(known_user), pa.string()),
         known_user=np.array(known_user, dtype=np.int64),
         target_user=np.array([user for user, _ in pairs], dtype=np.int64),
         target_node=np.array([node for _, node in pairs], dtype=np.int64),

@@ -18,6 +18,7 @@ from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.dynamic_layer.moments import held_out_days
 from gfm_store.evaluation.ranking import Scorer
 from gfm_store.evaluation.split import Split
+from gfm_store.serving.popular import Popularity
 from gfm_store.static_layer.encoder import Embedded, ItemEncoder
 from gfm_store.static_layer.fitting import fit_static
 from gfm_store.static_layer.newcomers import KnownTexts
@@ -31,7 +32,13 @@ from gfm_store.warehouse.graph import (
     read_item_nodes,
     read_user_set,
 )
-from gfm_store.warehouse.history import HistoryTables, read_histories, read_training
+from gfm_store.warehouse.history import (
+    HistoryTables,
+    given_history,
+    read_histories,
+    read_recent_streams,
+    read_training,
+)
 
 Curves = dict[str, list[dict[str, float]]]
 
@@ -139,11 +146,23 @@ class Space:
     """(N, dim) float32: what the towers read of items beside text, by the split's nodes."""
     item_type: np.ndarray
     """(N,) int64: the model's type indices."""
+    new_in: np.ndarray
+    """(U,) object: the country of a user without a history, where it is known; None for all others."""
+    popularity: Popularity
+    """What these are shown."""
     curves: Curves
 
     def scorer(self) -> Scorer:
-        """Dot products."""
-        return lambda users: self.users[users] @ self.items.T
+        """Dot products, and what users without a history are shown by their country."""
+
+        def scores(users: np.ndarray) -> np.ndarray:
+            found = self.users[users] @ self.items.T
+            new_in = self.new_in[users]
+            for country in set(new_in) - {None}:
+                found[new_in == country] = self.popularity.scores(country)
+            return found
+
+        return scores
 
 
 def fit_static_at(
@@ -208,22 +227,34 @@ def fit_space(
         items = model.item_vectors(features, torch.arange(len(node)), fit.popularity)
         node_id = split.item["item_id"].combine_chunks()
         histories = read_histories(warehouse, split.user_id, node_id, split.as_of, fit.model.history_days)
+        recent = read_recent_streams(warehouse, split.as_of, config.serving.popular_days)
+        nothing = np.zeros(0, dtype=np.int64)
+        nobody = given_history(
+            warehouse, nothing, nothing, pa.array([], pa.timestamp("us")), split.as_of, fit.model.history_days
+        ).history
     by_node = np.argsort(node)
     model = model.numbered(torch.from_numpy(by_node))
     item_type = features.item_type.numpy()[by_node]
-    users = [block for block, _ in model.user_vectors(histories, split.as_of, vectors, item_type)]
+    blocks = list(model.user_vectors(histories, split.as_of, vectors, item_type))
+    new_in = np.array(split.country.to_pylist(), dtype=object)
+    new_in[np.concatenate([known for _, known in blocks])] = None
+    (expected, _), *_ = model.user_vectors(nobody, split.as_of, vectors, item_type)
+    items = items[by_node]
+    language = split.item["language"].combine_chunks().dictionary_encode()
     curves = {
         "HGNN": static.curve,
         "two-tower": [{"loss": float(part.mean())} for part in np.array_split(fit.losses, 20) if len(part)],
         "towers": [{"loss": e.loss, "validation": e.validation_ndcg} for e in fit.epochs],
     }
     return Space(
-        users=np.concatenate(users),
-        items=items[by_node],
+        users=np.concatenate([block for block, _ in blocks]),
+        items=items,
         model=model,
         histories=histories,
         vectors=vectors,
         item_type=item_type,
+        new_in=new_in,
+        popularity=Popularity(items @ expected[0], language, recent, split.available),
         curves={name: curve for name, curve in curves.items() if curve},
     )
 

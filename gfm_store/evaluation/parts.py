@@ -115,7 +115,7 @@ def split_fingerprint(split: Split) -> str:
     )
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    for table in (split.item, pa.table({"user_id": split.user_id})):
+    for table in (split.item, pa.table({"user_id": split.user_id, "country": split.country})):
         # As Parquet: the same bytes for the same values, however they lie in memory.
         encoded = pa.BufferOutputStream()
         pq.write_table(table, encoded)

@@ -24,7 +24,7 @@ def rank(
     new_users: np.ndarray | None = None,
     k: int = LIST_LENGTH,
 ) -> dict[str, np.ndarray]:
-    """The k best candidates for each user, what the user has streamed left out.
+    """The k best candidates for each user, but for what the user has streamed or is not offered.
 
     Args:
         users: positions of the users to rank, (u,) for each of `sets`.
@@ -45,8 +45,8 @@ def rank(
         scores = torch.tensor(scorer(block), dtype=torch.float32)  # a copy: what follows writes to it
         if new_users is not None:
             scores[torch.from_numpy(split.known_user[block] < 0)] = torch.from_numpy(new_users).float()
-        row, node = split.seen(block)
-        scores[torch.from_numpy(row), torch.from_numpy(node)] = -torch.inf
+        for row, node in (split.seen(block), split.offered_elsewhere(block)):
+            scores[torch.from_numpy(row), torch.from_numpy(node)] = -torch.inf
         for one, width, asked in zip(sets, k_of, users, strict=True):
             mine = np.isin(block, asked)
             lists[one.name][block[mine]] = _best(

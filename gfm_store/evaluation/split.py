@@ -32,14 +32,16 @@ class Split:
     as_of: datetime
     horizon_days: int
     item: pa.Table
-    """(N,) node, item_id, item_type, title, language, genres, published_at, has_events, is_available, is_known; text is
-    what the sentence transformer reads."""
+    """(N,) node, item_id, item_type, title, language, genres, published_at, markets, has_events, is_available,
+    is_known; text is what the sentence transformer reads."""
     text_vector: np.ndarray
     """(N, text_dim) float32: sentence vectors, unit length, zero where there is no text."""
     streams: sparse.csr_array
     """(P, N): days from the last stream of the item to the cut (at least 0), stored where there was one."""
     user_id: pa.Array
     """(U,)."""
+    country: pa.Array
+    """(U,) text, null where it is not known."""
     known_user: np.ndarray
     """(U,) int64: row of `streams`, or -1 for a user who is new altogether."""
     target_user: np.ndarray
@@ -85,6 +87,31 @@ class Split:
         known = users[self.known_user[users] >= 0]
         data = self.streams[self.known_user[known]].data
         return sparse.csr_array((data, (position, node)), shape=(len(users), self.item.num_rows))
+
+    def offered_elsewhere(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Items with markets that are without the country of `users` (b,): positions in `users`, and nodes.
+
+        Where the country is not known, nothing is.
+        """
+        node, countries, offered = self._offers
+        country = self.country.take(pa.array(users))
+        code = pc.fill_null(pc.index_in(country, countries), len(countries)).to_numpy()
+        row, place = (~offered[code] & country.is_valid().to_numpy(zero_copy_only=False)[:, None]).nonzero()
+        return row, node[place]
+
+    @cached_property
+    def _offers(self) -> tuple[np.ndarray, pa.Array, np.ndarray]:
+        """Nodes of the m items with markets, all c countries there, and (c + 1, m) bool: which is offered where."""
+        markets = self.item["markets"].combine_chunks()
+        node, place = np.unique(
+            pc.list_parent_indices(markets).to_numpy(zero_copy_only=False), return_inverse=True
+        )
+        market = pc.list_flatten(markets)
+        countries = market.unique().drop_null()
+        offered = np.zeros((len(countries) + 1, len(node)), dtype=bool)
+        there = market.is_valid().to_numpy(zero_copy_only=False)
+        offered[_index_in(market, countries)[there], place[there]] = True
+        return node.astype(np.int64), countries, offered
 
     def _flag(self, name: str) -> np.ndarray:
         flags: np.ndarray = self.item[name].to_numpy(zero_copy_only=False)
@@ -149,10 +176,18 @@ def make_split(
             shape=(len(user_node), item.num_rows),
         ),
         user_id=user_id,
+        country=_countries(warehouse, user_id),
         known_user=_index_in(user_id, user_node),
         target_user=_index_in(target["user_id"].combine_chunks(), user_id),
         target_node=target["node"].to_numpy().astype(np.int64),
     )
+
+
+def _countries(warehouse: Warehouse, user_id: pa.Array) -> pa.Array:
+    """(U,) text."""
+    profile = warehouse.arrow("SELECT user_id, country FROM user_profile")
+    place = pc.index_in(user_id, profile["user_id"].combine_chunks())
+    return profile["country"].combine_chunks().take(place)
 
 
 def _index_in(values: pa.Array, among: pa.Array) -> np.ndarray:

@@ -87,8 +87,8 @@ def views(split: Split) -> list[View]:
         View(
             "new users",
             "New users",
-            "Users without any event before the cut: the model ranks for an empty history; baselines that cannot do so "
-            "give the tuned popularity list.",
+            "Users without any event before the cut: the model gives what it expects of anybody, with the streams of "
+            "their country where it is known; baselines that cannot do so give the tuned popularity list.",
             "available",
             first & ~known,
         ),

@@ -10,36 +10,37 @@ whether it is rising, weighed as they foretold new streams in the past.
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import softmax
-
-from gfm_store.serving.published import PublishedVersion
 
 PRIOR_STREAMS = 100
 """As many streams of its own a country has before they count as much as what is expected."""
 
 
 class Popularity:
-    """Scores of the n items of a version at a moment, by country.
+    """Scores of n items at a moment, by country.
 
     Args:
-        recent: `recent_stream` of the moment.
-        nobody: (dim,) float32, user vector of an empty history.
+        expected: (n,) float32, the model's scores for an empty history.
+        language: (n,) dictionary-encoded.
+        recent: `recent_stream` of the moment; node is a place among the n.
+        listed: (n,) bool: the items that are shown; others are scored beside them, as if nobody had streamed them.
     """
 
-    def __init__(self, bound: PublishedVersion, recent: pa.Table, nobody: np.ndarray) -> None:
-        row = bound.row_of_node[recent["node"].to_numpy()]
-        self._row = row[row >= 0]
-        self._streams = recent["n_streams"].to_numpy()[row >= 0].astype(np.float64)
-        country = recent["country"].combine_chunks().filter(pa.array(row >= 0)).dictionary_encode()
+    def __init__(
+        self, expected: np.ndarray, language: pa.DictionaryArray, recent: pa.Table, listed: np.ndarray
+    ) -> None:
+        recent = recent.filter(pa.array(listed[recent["node"].to_numpy()], pa.bool_()))
+        self._node, self._streams = (recent[name].to_numpy() for name in ("node", "n_streams"))
+        country = recent["country"].combine_chunks().dictionary_encode()
         self._countries: list[str] = country.dictionary.to_pylist()
         self._country = pc.fill_null(country.indices, -1).to_numpy(zero_copy_only=False)
-        language = bound.attribute["language"]
         self._num_languages = len(language.dictionary) + 1
         self._language = pc.fill_null(language.indices, self._num_languages - 1).to_numpy(
             zero_copy_only=False
         )
-        self._anywhere = self._count(np.ones(len(self._row), dtype=bool))
-        self._expected = softmax(bound.retrieval_vector @ nobody)
+        self._listed = listed
+        self._anywhere = self._count(np.ones(len(self._node), dtype=bool))
+        self._expected = np.exp(expected - expected.max(initial=-np.inf, where=listed))
+        self._expected /= max(self._expected[listed].sum(), 1e-12)
 
     def scores(self, country: str | None) -> np.ndarray:
         """(n,) float32; for an unknown country, what is expected anywhere."""
@@ -47,13 +48,13 @@ class Popularity:
         if country in self._countries:
             here = self._count(self._country == self._countries.index(country))
             prior = self._expected * self._language_lift(here)[self._language]
-            prior /= max(prior.sum(), 1e-12)
+            prior /= max(prior[self._listed].sum(), 1e-12)
             share = (here + PRIOR_STREAMS * prior) / (here.sum() + PRIOR_STREAMS)
         scores: np.ndarray = share.astype(np.float32)
         return scores
 
     def _count(self, which: np.ndarray) -> np.ndarray:
-        return np.bincount(self._row[which], self._streams[which], minlength=len(self._language))
+        return np.bincount(self._node[which], self._streams[which], minlength=len(self._language))
 
     def _language_lift(self, here: np.ndarray) -> np.ndarray:
         """(languages,): share of each language in a country over its share anywhere."""

@@ -125,9 +125,14 @@ class Session:
     @cached_property
     def popularity(self) -> Popularity:
         """What users without a history are shown."""
+        bound = self.bound
         recent = read_recent_streams(self.warehouse, self.now, self._config.serving.popular_days)
+        row = pa.array(bound.row_of_node[recent["node"].to_numpy()])
+        recent = recent.set_column(0, "node", row).filter(pc.greater_equal(row, 0))
         nobody = self.somebody(np.zeros(0, dtype=np.int64), [], pa.array([], pa.timestamp("us")), self.now)
-        return Popularity(self.bound, recent, nobody.vector[0])
+        expected = bound.retrieval_vector @ nobody.vector[0]
+        listed = np.ones(len(expected), dtype=bool)
+        return Popularity(expected, bound.attribute["language"], recent, listed)
 
     def passing(self, index: PartitionIndex, asked: AskedOfItems, country: str | None) -> Passing:
         """What of the index may be shown in a country to somebody who asks so. The last few answers are kept."""

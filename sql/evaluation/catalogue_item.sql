@@ -37,6 +37,7 @@ SELECT
     item.language,
     item.genres,
     item.published_at,
+    item.markets,
     numbered.has_events,
     numbered.is_available,
     numbered.is_known

@@ -55,6 +55,7 @@ def split_of(days, num_users=NUM_USERS, num_items=NUM_ITEMS, text=None, known=No
         text_vector=np.zeros((num_items, 4), np.float32) if text_vector is None else text_vector,
         streams=streams,
         user_id=pa.array([f"u{i}" for i in range(num_users + 1)]),
+        country=pa.nulls(num_users + 1, pa.string()),
         known_user=np.append(np.arange(num_users), -1),
         target_user=np.zeros(1, np.int64),
         target_node=np.zeros(1, np.int64),

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from conftest import QUICK
@@ -42,7 +41,7 @@ from gfm_store.evaluation.split import Split
 from gfm_store.evaluation.views import candidate_sets
 from gfm_store.lifecycle import refresh
 from gfm_store.static_layer.newcomers import KnownTexts
-from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
+from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 
 TOWERS = {"blend": QUICK["blend"] | {"tower_weights": (0.0, 1.0)}}
@@ -417,21 +416,22 @@ def test_the_model_under_evaluation_recommends_what_is_served(made, tmp_path, mo
     root, as_of, fitted = made
     copy = tmp_path / "warehouse"
     shutil.copytree(root, copy)
-    with rewrite_warehouse(
-        copy
-    ) as warehouse:  # lists are measured without regard to where an item is offered
-        warehouse.execute("UPDATE item SET markets = NULL")
     monkeypatch.setattr(refresh, "encode_items", lambda item_text, *_: text_vectors(item_text))
     refresh.refresh_dynamic(copy, TINY, as_of)
     split, space = fitted.split, fitted.space
-    users = np.unique(space.histories.user_event["user_index"].to_numpy())
+    everybody = np.arange(len(split.user_id))
+    has_history = np.isin(everybody, space.histories.user_event["user_index"].to_numpy())
+    users = everybody[has_history]
     with gfm_store.open(copy) as store:
-        names = split.user_id.take(pa.array(users)).to_pylist()
-        served = store.recommend(names, k=10, as_of=as_of).to_pylist()
-        fixed = store.recommend(names[:5], k=5, as_of=as_of, item_type="music").to_pylist()
+        names = split.user_id.to_pylist()
+        served = store.recommend([names[user] for user in users], k=10, as_of=as_of).to_pylist()
+        fixed = store.recommend(
+            [names[user] for user in users[:5]], k=5, as_of=as_of, item_type="music"
+        ).to_pylist()
+        strangers = store.recommend([names[user] for user in everybody[~has_history]], k=10, as_of=as_of)
     ids = split.item["item_id"].to_pylist()
     sets = [one for one in candidate_sets(split) if one.name in ("available", "type:music")]
-    lists = rank(split, sets, [users] * 2, space.scorer())
+    lists = rank(split, sets, [everybody] * 2, space.scorer())
     for rows, ranked, length in ((served, lists["available"], 10), (fixed, lists["type:music"], 5)):
         assert {row["source"] for row in rows} == {"model"}
         mine = [
@@ -442,3 +442,7 @@ def test_the_model_under_evaluation_recommends_what_is_served(made, tmp_path, mo
         assert [(row["user_id"], row["rank"], row["item_id"]) for row in rows] == [one[:3] for one in mine]
         assert [row["score"] for row in rows] == pytest.approx([one[3] for one in mine], abs=1e-4)
     assert len(users) > 30
+    assert set(strangers["source"].to_pylist()) == {"popular"}
+    shown = [[ids[node] for node in lists["available"][user][:10]] for user in everybody[~has_history]]
+    assert strangers["item_id"].to_pylist() == [item for one in shown for item in one]
+    assert len({tuple(one) for one in shown}) > 1  # by country

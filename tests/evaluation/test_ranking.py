@@ -22,6 +22,9 @@ def plain_rank(split, scores, nodes, users, k, new_users=None):
         mine = scores[user] if row >= 0 or new_users is None else new_users
         allowed = nodes.nonzero()[0] if nodes.ndim == 1 else [node for node in nodes[user] if node >= 0]
         allowed = [int(node) for node in allowed if row < 0 or not seen[row, node]]
+        here = split.country[user].as_py()
+        markets = split.item["markets"].to_pylist()
+        allowed = [node for node in allowed if here is None or not markets[node] or here in markets[node]]
         found[int(user)] = sorted(allowed, key=lambda node: (-mine[node], node))[:k]
     return found
 
@@ -39,12 +42,23 @@ def as_lists(ranked, users):
 
 @st.composite
 def asked_worlds(draw):
-    """A split of up to six users, distinct scores, two sets of candidates and who is asked for in each."""
+    """A split of up to six users in two countries, distinct scores, two sets of candidates and who is asked for in
+    each."""
     num_users = draw(st.integers(1, 6))
     known = [draw(st.sampled_from([-1, i])) for i in range(num_users)]
     pairs = st.tuples(st.integers(0, num_users - 1), st.integers(0, NUM_ITEMS - 1))
     seen = draw(st.sets(pairs, max_size=20))
-    split = hand_split(["p"] * NUM_ITEMS, dict.fromkeys(seen, 1.0), [(0, 0)], known, users_before=num_users)
+    country = draw(st.lists(st.sampled_from([None, "SE", "DE"]), min_size=num_users, max_size=num_users))
+    offers = st.sampled_from([[], ["SE"], ["DE", "SE"], ["FR"]])
+    split = hand_split(
+        ["p"] * NUM_ITEMS,
+        dict.fromkeys(seen, 1.0),
+        [(0, 0)],
+        known,
+        users_before=num_users,
+        country=country,
+        markets=draw(st.dictionaries(st.integers(0, NUM_ITEMS - 1), offers)),
+    )
     generator = np.random.default_rng(draw(st.integers(0, 10**6)))
     scores = generator.permutation(num_users * NUM_ITEMS).reshape(num_users, NUM_ITEMS).astype(np.float32)
     shared = np.array(draw(st.lists(st.booleans(), min_size=NUM_ITEMS, max_size=NUM_ITEMS)), dtype=bool)
@@ -92,6 +106,16 @@ def score(users):
 def test_what_was_streamed_is_left_out_and_the_rest_is_by_score(split):
     found = rank(split, [ALL], [EVERYBODY], score)["all"]
     assert found.tolist() == [[4, 2, 1, -1, -1], [1, 2, 3, 0, -1], [4, 3, 2, 1, 0]]
+
+
+def test_what_is_not_offered_where_the_user_is_is_left_out():
+    country = ["SE", "DE", None, "FR"]
+    offers = {0: ["SE"], 2: ["DE", "SE"], 3: []}
+    split = hand_split(["p"] * 4, {}, [(0, 0)], [-1] * 4, country=country, markets=offers)
+    found = rank(
+        split, [Candidates("all", np.ones(4, dtype=bool))], [np.arange(4)], lambda u: SCORES[[0] * 4, :4]
+    )
+    assert found["all"].tolist() == [[0, 3, 2, 1], [3, 2, 1, -1], [0, 3, 2, 1], [3, 1, -1, -1]]
 
 
 def test_new_users_get_the_scores_that_stand_in(split):

@@ -116,6 +116,24 @@ def test_seen_and_profile_are_rows_of_streams(tmp_path):
     assert split.profile(nobody).shape == (1, 9)
 
 
+def test_markets_and_countries_are_those_of_the_warehouse(tmp_path):
+    items = [*catalogue("p0", markets=["SE", "DE"]), *catalogue("p1"), *catalogue("p2", "p3", markets=["FR"])]
+    users = [{"user_id": "u", "country": "SE"}, {"user_id": "v", "country": "US"}, {"user_id": "w"}]
+    events = [stream("x", f"p{i}", 3) for i in range(4)] + [stream(user, "p1", -1) for user in "uvw"]
+    make_warehouse(tmp_path, items, events, users)
+    split = split_at(tmp_path)
+    assert split.country.to_pylist() == ["SE", "US", None]
+    row, node = split.offered_elsewhere(np.array([2, 1, 0]))
+    ids = split.item["item_id"].to_pylist()
+    assert {(int(r), ids[n]) for r, n in zip(row, node, strict=True)} == {
+        (1, "p0"),
+        (1, "p2"),
+        (1, "p3"),
+        (2, "p2"),
+        (2, "p3"),
+    }
+
+
 def test_text_is_told_of_every_item_in_its_place(tmp_path):
     items = catalogue("p1", title="Rome.", description="Fall", genres=["a", "b"]) + catalogue("p2")
     items += catalogue("a1", title="Late")

@@ -126,7 +126,13 @@ def test_who_is_in_the_catalogue_of_an_evaluation(
 
 
 def test_an_item_brings_what_is_told_of_it(tmp_path):
-    told = {"title": "Rome", "language": "en", "genres": ["history", "war"], "published_at": ago(-2)}
+    told = {
+        "title": "Rome",
+        "language": "en",
+        "genres": ["history"],
+        "published_at": ago(-2),
+        "markets": ["SE"],
+    }
     make_warehouse(
         tmp_path,
         catalogue("p0") + catalogue("b1", **told),
@@ -135,7 +141,7 @@ def test_an_item_brings_what_is_told_of_it(tmp_path):
     found = table(tmp_path, "graph/item_node", "evaluation/catalogue_item")
     assert found.schema.names == [
         "node", "item_id", "item_type", "title", "language", "genres", "published_at",
-        "has_events", "is_available", "is_known",
+        "markets", "has_events", "is_available", "is_known",
     ]  # fmt: skip
     assert found.schema.field("node").type == pa.int32()
     assert found.to_pylist()[1] == {
