@@ -76,17 +76,16 @@ def user_state(history: HistoryBatch, traits: Tensor, num_types: int) -> Tensor:
     """(B, num_state): log counts by type and signal, recency, and what the streamed items were like.
 
     Args:
-        traits: (N, 4), of the moment that the history stands at.
+        traits: (B, L, 4), of the items of the history at its moment.
     """
     slots = torch.arange(num_types * NUM_SIGNALS, device=traits.device)
     counts = (history.slot[..., None] == slots).sum(1).float().log1p()  # (B, slots)
     there = (history.slot >= 0).float()
     strong = there * (history.slot % NUM_SIGNALS == 0)
-    item = traits[history.node]  # (B, L, 4)
-    when_first = (item[..., 0] - history.age).clamp_min(0).log1p() / 2
-    when_published = (item[..., 1] - history.age).clamp_min(0).log1p() / 3
+    when_first = (traits[..., 0] - history.age).clamp_min(0).log1p() / 2
+    when_published = (traits[..., 1] - history.age).clamp_min(0).log1p() / 3
     kinds = torch.stack(
-        [when_first, when_published, item[..., 2], item[..., 3], history.age.log1p() / 2], dim=-1
+        [when_first, when_published, traits[..., 2], traits[..., 3], history.age.log1p() / 2], dim=-1
     )
     fading = strong * 0.5 ** (torch.arange(strong.shape[1], device=traits.device) / RECENT_EVENTS)
     means = [
@@ -184,15 +183,24 @@ class Blend(nn.Module):
         return torch.cat([self.momentum(hidden), general, *factors, categories], dim=-1)
 
     def user_vectors(
-        self, history: HistoryBatch, profile: Tensor, context: ItemContext, skips: bool = False
+        self,
+        history: HistoryBatch,
+        profile: Tensor,
+        context: ItemContext,
+        skips: bool = False,
+        later: float = 0.0,
     ) -> Tensor:
-        """(B, dim), with a history of the moment of `context` and profiles (B, P) bool.
+        """(B, dim), with a history and profiles (B, P) bool.
 
         Args:
+            later: days from the moment of `context` to that of the history: items have grown so much older.
             skips: take their factors away, so that what they touch falls, and a little what is like it. Several count
                 by the root of their number. Training reads skips as traits of a history alone.
         """
-        state = self._scaled("state", user_state(history, context.traits, self.sizes.num_types))
+        traits = context.traits[history.node]
+        if later:
+            traits[..., :2] += later * (traits[..., :2] >= 0)
+        state = self._scaled("state", user_state(history, traits, self.sizes.num_types))
         share = functional.softplus(self.share(state))
         heard, waits, skip = (one.float() for one in touched(history))
         taste = heard + functional.softplus(self.weak) * waits

@@ -96,9 +96,8 @@ def fit_blend(
 def _standardise(blend: Blend, examples: list[Example]) -> None:
     """Mean and scale of the inputs, over the examples."""
     features = torch.cat([e.snapshot.context.features[e.snapshot.known] for e in examples])
-    state = torch.cat(
-        [user_state(e.targets.history, e.snapshot.context.traits, blend.sizes.num_types) for e in examples]
-    )
+    histories = [(e.targets.history, e.snapshot.context.traits) for e in examples]
+    state = torch.cat([user_state(one, traits[one.node], blend.sizes.num_types) for one, traits in histories])
     for name, values in (("feature", features), ("state", state)):
         blend.get_buffer(f"{name}_mean").copy_(values.mean(0))
         blend.get_buffer(f"{name}_scale").copy_(values.std(0, correction=0) + 0.1)

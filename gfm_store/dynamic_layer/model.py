@@ -43,10 +43,7 @@ class FittedBlend:
     def user_vectors(self, history: HistoryBatch, profile: Tensor, moment: datetime) -> Tensor:
         """(B, blend.dim) from histories and profiles at a moment: items have grown older since `as_of`."""
         later = max(microseconds(moment) - self.as_of, 0) / DAY
-        node, place = history.node.unique(return_inverse=True)
-        context, history = self.context.rows(node), replace(history, node=place)  # a few of many items
-        context.traits[:, :2] += later * (context.traits[:, :2] >= 0)
-        return self.blend.user_vectors(history, profile, context, skips=True)
+        return self.blend.user_vectors(history, profile, self.context, skips=True, later=later)
 
     def save(self, path: Path) -> dict[str, object]:
         """Write all tensors to `path`; returns what else `load` must be given."""
