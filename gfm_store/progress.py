@@ -2,7 +2,7 @@
 
     with progress.task("encode text", total=28_095, unit="texts") as task:
         task.advance(128)
-    progress.say("the window was widened to 360 days")
+    progress.say("data is thin, so the graph reads 360 days")
 
 Library code only calls `task` and `say`; a job chooses what they do with `reporting`.
 """

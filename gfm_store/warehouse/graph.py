@@ -204,8 +204,8 @@ def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> t
             min_users -= 1
     if (window_days, min_users) != (config.window_days, config.min_users):
         progress.say(
-            f"Graph: data is thin, so the window was widened from {config.window_days} to {window_days} days "
-            f"and min_users is {min_users}: {coverage:.0%} of the items in it have an edge "
+            f"Graph: data is thin, so it reads {window_days} days (asked: {config.window_days}) with "
+            f"min_users {min_users} (asked: {config.min_users}): {coverage:.0%} of the items there have an edge "
             f"(wanted: {config.min_coverage:.0%})."
         )
     return window_days, min_users

@@ -258,10 +258,10 @@ def test_thin_data_widens_the_window_and_says_so(tmp_path):
     assert (graph.window_days, graph.min_users) == (101, 2)  # doubled to 60, then 120, but history is shorter
     assert graph.co_interaction.num_rows == 2
     assert len(said) == 1
-    assert (
-        "from 30 to 101 days and min_users is 2: 100% of the items in it have an edge (wanted: 50%)"
-        in said[0]
+    told = (
+        "101 days (asked: 30) with min_users 2 (asked: 2): 100% of the items there have an edge (wanted: 50%)"
     )
+    assert told in said[0]
 
 
 def test_min_users_is_lowered_only_after_the_window(tmp_path):
