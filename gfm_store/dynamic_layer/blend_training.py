@@ -13,6 +13,11 @@ from gfm_store.config import BlendConfig
 from gfm_store.dynamic_layer.blend import Blend, BlendSizes, user_state
 from gfm_store.dynamic_layer.snapshots import Snapshot, SnapshotReader, Targets
 
+MAX_EPOCHS = 30
+"""Times that a target is drawn, on average, at most: more would learn the few users of a small warehouse by heart."""
+MIN_STEPS = 50
+"""With fewer, not even what popularity is worth is learned, however few targets there are."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -53,7 +58,8 @@ def fit_blend(
     """Softmax of each target among the candidates of its step, one snapshot a step; returns the losses, too.
 
     Candidates are the step's own targets and uniform draws from the items known at the snapshot; the logarithm of
-    the probability of being one is subtracted from the score (logQ), but for the target itself.
+    the probability of being one is subtracted from the score (logQ), but for the target itself. Of `config.steps`
+    there are fewer where targets are few.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -74,11 +80,12 @@ def fit_blend(
     optimizer = torch.optim.AdamW(
         blend.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, config.steps)
     sizes = torch.tensor([float(len(example.targets.node)) for example in examples])
+    steps = min(config.steps, max(MAX_EPOCHS * int(sizes.sum()) // config.batch_size, MIN_STEPS))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
     losses = []
-    with progress.task(label, config.steps, "steps") as task:
-        for _ in range(config.steps):
+    with progress.task(label, steps, "steps") as task:
+        for _ in range(steps):
             example = examples[int(torch.multinomial(sizes, 1, generator=generator))]
             loss = _loss(blend, example, config, generator)
             optimizer.zero_grad(set_to_none=True)

@@ -13,7 +13,13 @@ from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 from gfm_store.config import BlendConfig, Config, TwoTowerConfig
 from gfm_store.dynamic_layer import fitting
 from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, BlendSizes, ItemContext, touched
-from gfm_store.dynamic_layer.blend_training import smallest_of_the_best
+from gfm_store.dynamic_layer.blend_training import (
+    MAX_EPOCHS,
+    MIN_STEPS,
+    fit_blend,
+    read_examples,
+    smallest_of_the_best,
+)
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.history import HistoryBatch
 from gfm_store.dynamic_layer.model import DynamicModel
@@ -100,6 +106,21 @@ def users_of(model, tables, vectors, as_of=AS_OF):
 def tastes(tmp_path_factory):
     root = tmp_path_factory.mktemp("tastes")
     return read(make_warehouse(root, catalogue(*ITEMS, published_at=ago(300)), events_of_tastes()))
+
+
+def test_few_targets_take_few_steps(tastes, monkeypatch):
+    _, reader = fit(*tastes, monkeypatch, steps=1)
+    examples = read_examples(reader, [6, 20, 34], 7)
+    targets = sum(len(one.targets.node) for one in examples)
+    assert targets > 60
+
+    def steps(batch_size):
+        config = BLEND.model_copy(update={"steps": 100, "batch_size": batch_size})
+        return len(fit_blend(examples, 1, config, seed=0)[1])
+
+    assert steps(targets // 10) == 100  # each target is drawn ten times
+    assert steps(targets // 2) == MAX_EPOCHS * targets // (targets // 2)
+    assert steps(2 * targets) == MIN_STEPS
 
 
 def test_vectors_from_interactions_alone_tell_tastes_apart(tastes):
