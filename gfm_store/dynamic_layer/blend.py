@@ -1,6 +1,6 @@
 """The two sides of the score: momentum of items, linear factors, and categories, in one dot product. Modules only.
 
-    blend(user, item) = <w(user), g(item)> + b(item) + lift(item) + <C c(user), D c(item)>
+    blend(user, item) = t <w(user), g(item)> + b(item) + lift(item) + <C c(user), D c(item)>
                         + sum_k s_k(item) a_k(user) <mean f_k of the history, f_k(item)>
                         + sum_k s_k(item) sum_j v_k(j) <f_k(j), f_k(item)>, j: what waits to be streamed
 
@@ -10,7 +10,8 @@ how much of what, how long ago, and how new and how popular the user's items wer
 follow what is new get what is rising; others get their own corner. In the mean each item counts once, and less where
 it has only weak signals: such an item waits to be streamed, and `v` asks for it the more, the newer its signal is. `c`
 are categories: an item's language and genres; a user's profile, and how often each category is in the history. `lift`
-is the same for all items that nobody has streamed, and nothing for others.
+is the same for all items that nobody has streamed, and nothing for others. It and `t`, which is 1 at first, are chosen
+after training.
 """
 
 import math
@@ -154,7 +155,8 @@ class Blend(nn.Module):
         self.user = nn.Sequential(
             nn.Linear(state, HIDDEN), nn.ReLU(), nn.Dropout(0.1), nn.Linear(HIDDEN, momentum_dim)
         )
-        self.register_buffer("lift", torch.tensor(0.0))  # chosen after training
+        self.register_buffer("momentum_weight", torch.tensor(1.0))
+        self.register_buffer("lift", torch.tensor(0.0))
         self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, num_factors))
         self.weak = nn.Parameter(torch.tensor(-1.0))  # softplus of it is the weight of what waits in the mean
         # Logarithm of `v`: a level of each factor and each type, and how each factor falls with age.
@@ -172,6 +174,11 @@ class Blend(nn.Module):
     def dim(self) -> int:
         """Dimensions that the blend adds to a vector."""
         return self.sizes.momentum_dim + 1 + sum(self.sizes.factor_dims) + self.sizes.category_dim
+
+    @property
+    def momentum_dims(self) -> slice:
+        """Those of `dim` in which users differ about momentum."""
+        return slice(self.sizes.momentum_dim)
 
     def item_vectors(self, context: ItemContext, node: Tensor) -> Tensor:
         """(n, dim) of the items `node` (n,)."""
@@ -218,7 +225,8 @@ class Blend(nn.Module):
         often = (heard[:, None] @ context.categories[history.node].float())[:, 0]
         often = often / heard.sum(1, keepdim=True).clamp_min(1)
         categories = torch.cat([often, profile.float()], dim=-1) @ self.user_categories
-        return torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
+        momentum = self.get_buffer("momentum_weight") / 4 * self.user(state)
+        return torch.cat([momentum, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
 
     def _wait(self, k: int, history: HistoryBatch) -> Tensor:
         """(B, L): how much an item that waits is asked for by factor k."""

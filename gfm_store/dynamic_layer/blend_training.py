@@ -139,12 +139,12 @@ def choose_tower_weight(ndcg_of: Callable[[float], Tensor], weights: Sequence[fl
         weights: ascending.
     """
     ndcg = torch.stack([ndcg_of(weight) for weight in weights])
-    chosen = smallest_of_the_best(ndcg)
+    chosen = first_of_the_best(ndcg)
     return weights[chosen], float(ndcg[chosen].mean())
 
 
-def smallest_of_the_best(ndcg: Tensor) -> int:
-    """The first row of (weights, users), weights ascending, whose mean is a standard error or less behind the best."""
+def first_of_the_best(ndcg: Tensor) -> int:
+    """The first row of (weights, users) whose mean is a standard error or less behind the best."""
     behind = ndcg[ndcg.mean(1).argmax()] - ndcg
     close = behind.mean(1) <= behind.std(1, correction=0) / ndcg.shape[1] ** 0.5
     return int(close.nonzero()[0, 0])

@@ -25,13 +25,13 @@ from gfm_store.dynamic_layer.blend_training import (
 )
 from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, Vocabulary, column, microseconds
 from gfm_store.dynamic_layer.lexical import LexicalFactors
-from gfm_store.dynamic_layer.lift import choose_lift
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments
 from gfm_store.dynamic_layer.ranking import ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
+from gfm_store.dynamic_layer.weighing import Trial, weigh
 from gfm_store.static_layer.encoder import Embedded
 from gfm_store.warehouse.history import TrainingTables
 
@@ -250,7 +250,7 @@ def _with_blend(
     weight = 0.0 if trainer is None else _tower_weight(early_reader, trainer, trial, plan, config)
     blend, losses = fit_blend(examples, num_types, settings, config.seed)
     if trial is not None:
-        blend.get_buffer("lift").fill_(choose_lift(early_reader, trial, plan.validation_days, config))
+        weigh(blend, Trial.of(early_reader, trial, plan.validation_days, config), config)
     now = reader.snapshot(-1).context
     blended = FittedBlend(blend, now, reader.as_of, weight, settings.max_categories)
     whole = replace(model, blended=blended)

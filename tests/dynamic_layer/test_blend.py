@@ -18,7 +18,7 @@ from gfm_store.dynamic_layer.blend_training import (
     MIN_STEPS,
     fit_blend,
     read_examples,
-    smallest_of_the_best,
+    first_of_the_best,
 )
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.history import HistoryBatch
@@ -360,9 +360,9 @@ def test_new_items_are_lifted_but_not_by_the_model_that_gates_ask(tmp_path):
 
 def test_the_smallest_weight_wins_unless_a_larger_one_is_better_beyond_chance():
     chance = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.9, 0.3, 0.6, 0.3], [0.2, 0.2, 0.2, 0.2]])
-    assert smallest_of_the_best(chance) == 0  # 0.525 against 0.5: the same within a standard error
-    assert smallest_of_the_best(chance + torch.tensor([[0.0], [0.5], [0.0]])) == 1
-    assert smallest_of_the_best(chance[[2, 0]]) == 1
+    assert first_of_the_best(chance) == 0  # 0.525 against 0.5: the same within a standard error
+    assert first_of_the_best(chance + torch.tensor([[0.0], [0.5], [0.0]])) == 1
+    assert first_of_the_best(chance[[2, 0]]) == 1
 
 
 @pytest.mark.parametrize(("helps", "expected"), [(1.0, 1.0), (-1.0, 0.0)])
