@@ -106,7 +106,9 @@ def weigh(blend: Blend, trial: Trial | None, config: Config) -> None:
 
 def choose_momentum_weight(trial: Trial) -> float:
     """Of those that rank within a standard error of the best the first: what is gained must be more than chance."""
-    return MOMENTUM_WEIGHTS[first_of_the_best(torch.stack([trial.ndcg(one, 0.0) for one in MOMENTUM_WEIGHTS]))]
+    return MOMENTUM_WEIGHTS[
+        first_of_the_best(torch.stack([trial.ndcg(one, 0.0) for one in MOMENTUM_WEIGHTS]))
+    ]
 
 
 def choose_lift(trial: Trial, momentum_weight: float, cost: float) -> float:

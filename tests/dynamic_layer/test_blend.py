@@ -16,9 +16,9 @@ from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, BlendSizes, ItemCon
 from gfm_store.dynamic_layer.blend_training import (
     MAX_EPOCHS,
     MIN_STEPS,
+    first_of_the_best,
     fit_blend,
     read_examples,
-    first_of_the_best,
 )
 from gfm_store.dynamic_layer.fitting import fit_dynamic
 from gfm_store.dynamic_layer.history import HistoryBatch
