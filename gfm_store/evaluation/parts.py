@@ -17,10 +17,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gfm_store import program
 from gfm_store.evaluation.split import Split
 from gfm_store.warehouse import catalogue
 
-PACKAGE = Path(__file__).resolve().parent.parent
 KEPT_DAYS = 30
 """Parts that were not used for so long are removed."""
 
@@ -43,7 +43,7 @@ class Parts:
 
     def __init__(self, root: Path) -> None:
         self._folder = root / "evaluation"
-        self._code = _code_fingerprint()
+        self._program = [program.fingerprint(), catalogue.fingerprint("graph", "history", "evaluation")]
 
     def get(self, make: Callable[[], Part], **identity: Any) -> Part:
         """The part of that identity: read, or made and kept.
@@ -51,7 +51,7 @@ class Parts:
         Args:
             identity: what the part follows from, beside the program itself; anything that JSON can hold.
         """
-        text = json.dumps({"code": self._code, **identity}, sort_keys=True, default=str)
+        text = json.dumps({"program": self._program, **identity}, sort_keys=True, default=str)
         path = self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
         kept = _read(path)
         if kept is not None:
@@ -120,13 +120,6 @@ def split_fingerprint(split: Split) -> str:
         encoded = pa.BufferOutputStream()
         pq.write_table(table, encoded)
         digest.update(encoded.getvalue())
-    return digest.hexdigest()
-
-
-def _code_fingerprint() -> str:
-    digest = hashlib.sha256(catalogue.fingerprint("graph", "history", "evaluation").encode())
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

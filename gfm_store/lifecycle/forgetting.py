@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from gfm_store import progress
+from gfm_store import program, progress
 from gfm_store.config import Config, GraphConfig
 from gfm_store.dynamic_layer.history import Popularity
 from gfm_store.dynamic_layer.model import SETTINGS
 from gfm_store.errors import EmptyWarehouseError, UsageError
-from gfm_store.lifecycle.identity import package_version
 from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refused import remove_refused
 from gfm_store.lifecycle.storage import storage_errors
@@ -111,7 +110,7 @@ def forget_user(root: Path, user_id: str, config: Config) -> tuple[Certificate, 
         certificate = Certificate(
             user_hash=removed.user_hash,
             forgotten_at=moment,
-            package=package_version(),
+            package=program.version(),
             events=removed.n_events,
             profiles=removed.n_profiles,
             quarantined_rows=removed.n_rejected,

@@ -3,10 +3,10 @@
 import hashlib
 import json
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from gfm_store import program
 from gfm_store.config import Config
 from gfm_store.device import choose_device
 from gfm_store.vectors.version import Origin
@@ -15,14 +15,6 @@ from gfm_store.warehouse.connection import Warehouse, newest_event
 
 SECTIONS = {"s-": ("seed", "graph", "text", "hgnn"), "d-": ("seed", "two_tower", "blend", "serving")}
 """Settings that matter, by what a version's name begins with."""
-
-
-def package_version() -> str:
-    """Version of gfm-store; a plain checkout that was never installed has none."""
-    try:
-        return version("gfm-store")
-    except PackageNotFoundError:
-        return "checkout"
 
 
 def read_origin(prefix: str, warehouse: Warehouse, as_of: datetime, config: Config) -> Origin:
@@ -39,7 +31,7 @@ def read_origin(prefix: str, warehouse: Warehouse, as_of: datetime, config: Conf
         sql=catalogue.fingerprint("graph", "history"),
         config=config.fingerprint(*SECTIONS[prefix]),
         settings=settings,
-        package=package_version(),
+        package=f"{program.version()}+{program.fingerprint()[:12]}",
         threads=config.threads or torch.get_num_threads(),
         device=choose_device(config).type,
     )

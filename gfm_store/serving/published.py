@@ -59,8 +59,8 @@ class PublishedVersion:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise NotPublishedError(
-                f"{root}: version {version} cannot be read ({reason[:200]}). `python -m jobs.versions rollback` goes "
-                "back to the one before it."
+                f"{root}: version {version} cannot be read ({reason[:200]}). `python -m jobs.refresh_dynamic` "
+                "builds a new one, `python -m jobs.versions rollback` goes back to the one before it."
             ) from None
 
     @classmethod

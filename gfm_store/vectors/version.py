@@ -60,6 +60,7 @@ class Origin(_Record):
     settings: dict[str, Any]
     """The sections of the configuration that matter for it."""
     package: str
+    """Version of gfm-store, and after a plus the beginning of the fingerprint of its files."""
     threads: int
     device: str
 

@@ -74,25 +74,17 @@ def test_another_identity_is_another_part(tmp_path, other):
 def test_another_program_makes_everything_anew(tmp_path, monkeypatch):
     make = Maker()
     Parts(tmp_path).get(make, step="model")
-    monkeypatch.setattr(module, "_code_fingerprint", lambda: "another")
+    monkeypatch.setattr(module.program, "fingerprint", lambda: "another")
     assert not Parts(tmp_path).get(make, step="model").reused
     monkeypatch.undo()
     assert Parts(tmp_path).get(make, step="model").reused
 
 
-def test_the_program_is_every_line_of_it_and_its_sql(tmp_path, monkeypatch):
-    (tmp_path / "inner").mkdir()
-    for name in ("a.py", "inner/b.py", "notes.txt"):
-        (tmp_path / name).write_text("x = 1\n")
-    monkeypatch.setattr(module, "PACKAGE", tmp_path)
-    found = [module._code_fingerprint()]
-    for name in ("notes.txt", "a.py", "inner/b.py"):
-        (tmp_path / name).write_text("x = 2\n")
-        found.append(module._code_fingerprint())
+def test_other_sql_makes_everything_anew(tmp_path, monkeypatch):
+    make = Maker()
+    Parts(tmp_path).get(make, step="model")
     monkeypatch.setattr(module.catalogue, "fingerprint", lambda *folders: "-".join(folders))
-    found.append(module._code_fingerprint())
-    assert found[0] == found[1]
-    assert len(set(found)) == 4
+    assert not Parts(tmp_path).get(make, step="model").reused
 
 
 def test_seconds_and_memory_are_those_of_the_making(tmp_path):

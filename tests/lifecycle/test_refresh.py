@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import gfm_store
-from gfm_store import progress
+from gfm_store import program, progress
 from gfm_store.config import Config, GateConfig
 from gfm_store.errors import EmptyWarehouseError, GateError, SchemaVersionError, UsageError
 from gfm_store.lifecycle import refresh
@@ -99,6 +99,17 @@ def test_another_setting_is_another_version(world, quick):
     quick = quick.model_copy(update={"gates": GateConfig(min_users=1_000_000)})
     other = Config.model_validate(quick.model_dump() | {"seed": 1})
     assert refresh_dynamic(world, other).version != refresh_dynamic(world, quick).version
+
+
+def test_another_program_is_another_version(world, quick, monkeypatch):
+    """What it leaves behind may be what the new one cannot read: it is not taken for done."""
+    quick = quick.model_copy(update={"gates": GateConfig(min_users=1_000_000)})
+    before = refresh_dynamic(world, quick)
+    monkeypatch.setattr(program, "fingerprint", lambda: "b" * 64)
+    static = refresh_static(world, quick)
+    after = refresh_dynamic(world, quick)
+    assert (static.version == before.static_version, after.version == before.version) == (False, False)
+    assert after.origin.package.endswith("+" + "b" * 12)
 
 
 def test_events_at_or_after_the_moment_change_nothing(world, quick):
