@@ -1,4 +1,4 @@
-"""How far the space moved from one version to another: neighbours, lists of users, movers, settings."""
+"""How far the space moved from one version to another: neighbours, lists of users, movers, settings, programs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class Comparison:
     """Mean over users of Spearman's correlation of the rankings of all shared items."""
     movers: tuple[Mover, ...]
     settings: dict[str, tuple[Any, Any]]
-    """Settings that differ, by their dotted name."""
+    """What differs, by its name: settings, dotted, and the programs that made the versions."""
 
 
 def compare(root: Path, before: str, after: str) -> Comparison:
@@ -158,7 +158,12 @@ def _movers(shared: pa.Array, lists: list[np.ndarray], items: pa.Table) -> tuple
 
 
 def _settings(before: KeptVersion, after: KeptVersion) -> dict[str, tuple[Any, Any]]:
-    flat = [_flat(one.static.origin.settings) | _flat(one.record.origin.settings) for one in (before, after)]
+    flat = [
+        _flat(one.static.origin.settings)
+        | _flat(one.record.origin.settings)
+        | {"program": one.record.origin.package, "program of the static version": one.static.origin.package}
+        for one in (before, after)
+    ]
     names = sorted({*flat[0], *flat[1]})
     found = {name: (flat[0].get(name), flat[1].get(name)) for name in names}
     return {name: pair for name, pair in found.items() if pair[0] != pair[1]}

@@ -1,5 +1,7 @@
 """How far the space moved: known movements are found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clones import clone
@@ -50,6 +52,15 @@ def test_too_little_to_compare():
     nothing = np.zeros((0, 4), np.float32)
     assert comparison._overlap(np.zeros((0, 10), int), np.zeros((0, 10), int)) is None
     assert comparison._rank_correlation([nothing, nothing], [nothing, nothing]) is None
+
+
+def test_what_made_a_version_is_told_where_it_differs(published):
+    one = read_versions(published)[0]
+    settings = one.record.origin.settings | {"seed": 7}
+    origin = one.record.origin.model_copy(update={"package": "9.0+abc", "settings": settings})
+    other = replace(one, record=one.record.model_copy(update={"origin": origin}))
+    package = one.record.origin.package
+    assert comparison._settings(one, other) == {"program": (package, "9.0+abc"), "seed": (0, 7)}
 
 
 def test_an_unknown_version(published):
