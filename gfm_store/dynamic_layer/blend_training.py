@@ -101,13 +101,15 @@ def fit_blend(
 
 
 def _standardise(blend: Blend, examples: list[Example]) -> None:
-    """Mean and scale of the inputs, over the examples."""
+    """Mean and scale of the inputs, over the examples. What never differs tells nothing, whatever it is later."""
     features = torch.cat([e.snapshot.context.features[e.snapshot.known] for e in examples])
     histories = [(e.targets.history, e.snapshot.context.traits) for e in examples]
     state = torch.cat([user_state(one, traits[one.node], blend.sizes.num_types) for one, traits in histories])
     for name, values in (("feature", features), ("state", state)):
         blend.get_buffer(f"{name}_mean").copy_(values.mean(0))
-        blend.get_buffer(f"{name}_scale").copy_(values.std(0, correction=0) + 0.1)
+        same = values.amax(0) == values.amin(0)
+        scale = (values.std(0, correction=0) + 0.1).masked_fill(same, torch.inf)
+        blend.get_buffer(f"{name}_scale").copy_(scale)
 
 
 def _loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.Generator) -> Tensor:

@@ -27,8 +27,9 @@ from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, Vocabula
 from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments
+from gfm_store.dynamic_layer.promise import Promise
 from gfm_store.dynamic_layer.ranking import ndcg_by_user
-from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
+from gfm_store.dynamic_layer.snapshots import Snapshot, SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
 from gfm_store.dynamic_layer.weighing import Trial, weigh
@@ -51,7 +52,8 @@ class DynamicFit:
     losses: list[float]
     """Of the blend, step by step."""
     lexical: LexicalFactors | None
-    """None without a blend."""
+    promise: Promise | None
+    """Both None without a blend."""
     hgnn_vectors: np.ndarray
     """(N, dim) float32, by node, as of the model's moment; shorter than 1 for items that nobody had touched."""
     early: DynamicModel | None
@@ -78,7 +80,7 @@ class DynamicFit:
                 row by row.
         """
         blended = self.model.blended
-        if blended is None or self.lexical is None:
+        if blended is None or self.lexical is None or self.promise is None:
             return self.model
         age = (microseconds(as_of) - published_moments(item)) / DAY
         codes = pc.index_in(item["item_type"], pa.array(self.model.item_types, pa.string()))
@@ -89,6 +91,7 @@ class DynamicFit:
             num_types,
             (torch.from_numpy(self.lexical.of(texts)), torch.from_numpy(vectors)),
             self.model.categories(item, blended.max_categories),
+            self.promise,
         )
         return replace(self.model, blended=replace(blended, context=blended.context.followed_by(new)))
 
@@ -128,7 +131,7 @@ def fit_dynamic(
         words = torch.from_numpy(lexical.of(texts))
         reader = _snapshot_reader(item_node, items, words, model, popularity, moments, tables, config)
         examples = read_examples(reader, plan.days, plan.horizon_days)
-    trainer, early = None, None
+    trainer, early, promise = None, None, None
     losses: list[float] = []
     if not examples or config.blend.tower_weights:
         with training_device(config) as device:
@@ -150,7 +153,9 @@ def fit_dynamic(
             early = replace(model, towers=copy.deepcopy(trainer.early).cpu())
     if reader is not None and examples:
         before = replace(reader, moments=early_moments)
-        model, early, losses = _with_blend(model, early, reader, before, examples, trainer, plan, config)
+        now = reader.snapshot(-1)
+        promise = now.promise
+        model, early, losses = _with_blend(model, early, reader, before, now, examples, trainer, plan, config)
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
@@ -160,6 +165,7 @@ def fit_dynamic(
         [] if trainer is None else trainer.epochs,
         losses,
         lexical,
+        promise,
         vectors,
         early,
         plan.validation_days if early is not None else 0,
@@ -239,6 +245,7 @@ def _with_blend(
     early: DynamicModel | None,
     reader: SnapshotReader,
     early_reader: SnapshotReader,
+    now: Snapshot,
     examples: list[Example],
     trainer: TwoTowerTrainer | None,
     plan: Plan,
@@ -251,12 +258,11 @@ def _with_blend(
     blend, losses = fit_blend(examples, num_types, settings, config.seed)
     if trial is not None:
         weigh(blend, Trial.of(early_reader, trial, plan.validation_days, config), config)
-    now = reader.snapshot(-1).context
-    blended = FittedBlend(blend, now, reader.as_of, weight, settings.max_categories)
+    blended = FittedBlend(blend, now.context, reader.as_of, weight, settings.max_categories)
     whole = replace(model, blended=blended)
     if trial is None or (trainer is not None and early is None):
         return whole, None, losses
-    nothing = now.rows(torch.zeros(0, dtype=torch.int64))
+    nothing = now.context.rows(torch.zeros(0, dtype=torch.int64))
     before = replace(blended, blend=trial, context=nothing, as_of=0)
     return whole, replace(early or model, blended=before), losses
 

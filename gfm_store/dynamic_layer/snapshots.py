@@ -14,6 +14,7 @@ from gfm_store.config import BlendConfig
 from gfm_store.dynamic_layer.blend import ItemContext
 from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity, column
 from gfm_store.dynamic_layer.moments import Moments
+from gfm_store.dynamic_layer.promise import MAX_READ, Promise, told_of
 
 WINDOWS = (1, 2, 3, 5, 7, 14, 30, 60, 90, 180, 365)
 """Days over which an item's streams are counted."""
@@ -59,10 +60,17 @@ class Snapshot:
     context: ItemContext
     known: Tensor
     """(k,) int64: items that could be recommended."""
+    promise: Promise
 
 
 def item_features(
-    counts: Tensor, since: Tensor, last: Tensor, published_age: Tensor, item_type: Tensor, num_types: int
+    counts: Tensor,
+    since: Tensor,
+    last: Tensor,
+    published_age: Tensor,
+    item_type: Tensor,
+    num_types: int,
+    promise: Tensor,
 ) -> Tensor:
     """(n, F): what the blend's item side reads.
 
@@ -71,6 +79,8 @@ def item_features(
         since, last: (n,) days since the first and the newest stream, 0 where there is none.
         published_age: (n,) days since publication, -1 where unknown or not yet.
         item_type: (n,) type indices; `num_types` and above are types that training did not know.
+        promise: (n,) expected log counts of the first days of items that nobody has streamed, 0 for others, whose
+            counts tell more.
     """
     log_age, total = since.float().log1p(), counts[:, -1]
     kinds = torch.nn.functional.one_hot(item_type.clamp_max(num_types), num_types + 1)[:, :-1]
@@ -80,6 +90,7 @@ def item_features(
         published_age.clamp_min(0).log1p() / 3,
         (published_age >= 0).float(),
         total - log_age,
+        promise,
     ]
     return torch.cat([counts, torch.stack(ages, dim=1), kinds.float()], dim=1)
 
@@ -98,11 +109,16 @@ def newcomers(
     num_types: int,
     factors: tuple[Tensor, ...],
     categories: Tensor,
+    promise: Promise,
 ) -> ItemContext:
-    """n items without any event, as a snapshot shows them; shapes as in `item_features` and `ItemContext`."""
+    """n items without any event, as a snapshot shows them; shapes as in `item_features` and `ItemContext`.
+
+    The first of the factors are the lexical ones.
+    """
     counts = torch.zeros(len(item_type), len(WINDOWS) + 1)
     never = torch.zeros(len(item_type))
-    features = item_features(counts, never, never, published_age, item_type, num_types)
+    expected = promise.of(told_of(factors[0], categories, item_type, num_types, published_age))
+    features = item_features(counts, never, never, published_age, item_type, num_types, expected)
     traits = torch.stack([never, published_age, never, never], dim=1)
     return ItemContext(features, traits, factors, categories)
 
@@ -159,11 +175,13 @@ class SnapshotReader:
         early_day = (since + day - EARLY_DAYS).clamp_min(day)
         early = self.popularity.count(node, early_day, (since + day - early_day).clamp_min(0)).float().log1p()
         last = torch.where(streamed, self._days_since_last(node, day), since)
-        features = item_features(counts, since, last, published_age, self.item_type, self.num_types)
+        age_then = torch.where(published_before, published_age - since, -1.0)  # at the first stream, or now
+        promise, expected = self._promise(streamed, age_then, early)
+        features = item_features(counts, since, last, published_age, self.item_type, self.num_types, expected)
         traits = torch.stack([since.float(), published_age, early, counts[:, -1]], dim=1)
         factors = (self.lexical, self.moments.at(day))
         context = ItemContext(features, traits, factors, self.categories)
-        return Snapshot(day, context, known.nonzero()[:, 0])
+        return Snapshot(day, context, known.nonzero()[:, 0], promise)
 
     def embedded(self, snapshot: Snapshot) -> Snapshot:
         """A snapshot of another reader with the HGNN vectors of this one."""
@@ -195,6 +213,19 @@ class SnapshotReader:
         moment = torch.full_like(user, self.moment(day))
         n_before = self.histories.num_before(user, moment)
         return self.histories.before(user, n_before, moment, self.history_events, self.item_type)
+
+    def _promise(self, streamed: Tensor, age: Tensor, early: Tensor) -> tuple[Promise, Tensor]:
+        """Learned from the items that were streamed, and (N,) what it tells of the others; 0 elsewhere."""
+
+        def told(node: Tensor) -> Tensor:
+            lexical, categories = self.lexical[node], self.categories[node]
+            return told_of(lexical, categories, self.item_type[node], self.num_types, age[node])
+
+        read = (streamed & self.candidates).nonzero()[:, 0]
+        read = read[:: 1 + read.numel() // MAX_READ]
+        promise = Promise.fit(told(read), early[read])
+        new = (~streamed).nonzero()[:, 0]
+        return promise, torch.zeros_like(early).index_copy(0, new, promise.of(told(new)))
 
     def _days_since_last(self, node: Tensor, day: int) -> Tensor:
         """Days since each item's last stream before a day; meaningless where there is none."""

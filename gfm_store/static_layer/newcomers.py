@@ -41,10 +41,10 @@ class KnownTexts:
         """
         if not len(own) or not len(self.text):
             return own
-        told: np.ndarray = (own + text @ self._projection(vectors)) / 2
+        told: np.ndarray = (own + text @ self.projection(vectors)) / 2
         return told
 
-    def _projection(self, vectors: np.ndarray) -> np.ndarray:
+    def projection(self, vectors: np.ndarray) -> np.ndarray:
         """(text_dim, dim) float32: ridge regression from text to vectors (m, dim).
 
         The penalty is the one of the least generalised cross-validation error (Golub, Heath, Wahba 1979).

@@ -123,6 +123,20 @@ def test_few_targets_take_few_steps(tastes, monkeypatch):
     assert steps(2 * targets) == MIN_STEPS
 
 
+def test_what_never_differed_in_training_tells_nothing_later(tastes):
+    fitted = fit(*tastes, steps=5)
+    blended = fitted.model.blended
+    constant = torch.isinf(blended.blend.feature_scale)
+    assert constant.any() and not constant.all()
+    features = blended.context.features
+    changed = replace(blended.context, features=torch.where(constant, features + 7, features))
+    nodes = torch.arange(NUM_ITEMS)
+    same = [blended.blend.item_vectors(context, nodes) for context in (blended.context, changed)]
+    assert torch.equal(*same) and same[0].isfinite().all()
+    moved = replace(blended.context, features=features + 7)
+    assert not torch.equal(same[0], blended.blend.item_vectors(moved, nodes))
+
+
 def test_vectors_from_interactions_alone_tell_tastes_apart(tastes):
     fitted = fit(*tastes, vectors_at=coordinates_at(events_of_tastes()))
     scores = users_of(fitted.model, tastes[1], fitted.hgnn_vectors) @ fitted.item_vectors.T
@@ -255,6 +269,51 @@ def test_item_features_are_counts_and_ages(tmp_path, monkeypatch):
     early = reader.snapshot(4)  # five days ago: b had not been streamed, c was published
     assert early.known.tolist() == [0, 2]
     assert early.context.traits[:, 0].tolist() == [25, 0, 0]
+
+
+LOUD, QUIET = ([f"{kind}{i:02}" for i in range(12)] for kind in ("loud", "quiet"))
+
+
+def arrivals():
+    """Every four days one item of either genre arrives; the one is streamed by twenty users at once, the other by
+    two. One more of each was published yesterday, and nobody has streamed it."""
+    items, events = [], []
+    for names, genre, listeners in ((LOUD, "loud", 20), (QUIET, "quiet", 2)):
+        for i, name in enumerate(names):
+            items += catalogue(name, published_at=ago(50 - 4 * i), genres=[genre])
+            events += [
+                stream(f"u{(user * 3 + i) % 30:02}", name, 49.5 - 4 * i + user / 100)
+                for user in range(listeners)
+            ]
+        items += catalogue(f"{genre}-new", published_at=ago(1), genres=[genre])
+    return items, events
+
+
+@pytest.fixture(scope="module")
+def newcomers(tmp_path_factory):
+    return read(make_warehouse(tmp_path_factory.mktemp("arrivals"), *arrivals()))
+
+
+def test_newcomers_promise_what_their_like_were_streamed_before(newcomers, monkeypatch):
+    item_node, tables = newcomers
+    _, reader = fit(item_node, tables, monkeypatch, steps=1)
+    place = {name: i for i, name in enumerate(item_node["item_id"].to_pylist())}
+    expected = reader.snapshot(-1).context.features[:, -1 - reader.num_types]
+    loud, quiet = expected[place["loud-new"]], expected[place["quiet-new"]]
+    assert loud.expm1() == pytest.approx(20, rel=0.2) and quiet.expm1() == pytest.approx(2, rel=0.2)
+    assert not expected[[place[name] for name in LOUD + QUIET]].any()
+    before = reader.snapshot(29).context.features[:, -1 - reader.num_types]  # 30 days ago
+    heard = [place[names[i]] for names in (LOUD, QUIET) for i in range(5)]
+    assert not before[heard].any() and before[place[LOUD[5]]] != 0
+
+
+def test_users_without_a_history_are_shown_the_newcomer_that_promises_more(newcomers):
+    item_node, tables = newcomers
+    fitted = fit(item_node, tables)
+    names = item_node["item_id"].to_pylist()
+    loud, quiet = (names.index(f"{genre}-new") for genre in ("loud", "quiet"))
+    scores = fitted.item_vectors @ users_of(fitted.model, tables, fitted.hgnn_vectors).T
+    assert (scores[loud] > scores[quiet]).mean() > 0.9
 
 
 def test_targets_are_the_first_new_items_of_the_horizon(tastes, monkeypatch):
