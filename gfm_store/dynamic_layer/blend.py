@@ -4,14 +4,14 @@
                         + sum_k s_k(item) a_k(user) <mean f_k of the history, f_k(item)>
                         + sum_k s_k(item) sum_j v_k(j) <f_k(j), f_k(item)>, j: what waits to be streamed
 
-`g`, `b` and `s` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream. `s`
-says how much of a matter of taste it is: what everybody streams is less of one. `w` and `a` read the kind of history:
-how much of what, how long ago, and how new and how popular the user's items were when they were streamed. Those who
-follow what is new get what is rising; others get their own corner. In the mean each item counts once, and less where
-it has only weak signals: such an item waits to be streamed, and `v` asks for it the more, the newer its signal is. `c`
-are categories: an item's language and genres; a user's profile, and how often each category is in the history. `lift`
-is the same for all items that nobody has streamed, and nothing for others. It and `t`, which is 1 at first, are chosen
-after training.
+`g`, `b` and `s` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream; and
+what a newcomer promises. `s` says how much of a matter of taste it is: what everybody streams is less of one. `w` and
+`a` read the kind of history: how much of what, how long ago, and how new and how popular the user's items were when
+they were streamed. Those who follow what is new get what is rising; others get their own corner. In the mean each item
+counts once, and less where it has only weak signals: such an item waits to be streamed, and `v` asks for it the more,
+the newer its signal is. `c` are categories: an item's language and genres; a user's profile, and how often each
+category is in the history. `lift` is the same for all items that nobody has streamed, and nothing for others. It and
+`t`, which is 1 at first, are chosen after training.
 """
 
 import math
