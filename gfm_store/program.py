@@ -16,6 +16,11 @@ def version() -> str:
         return "checkout"
 
 
+def name() -> str:
+    """`<version>+<12 hex digits>`: another one for any other file of the package."""
+    return f"{version()}+{fingerprint()[:12]}"
+
+
 @lru_cache(maxsize=1)
 def fingerprint() -> str:
     """SHA-256, in hex, of every Python file of the package, as they were when it was first asked for."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 from safetensors import SafetensorError
 from scipy.stats import bootstrap
 
-from gfm_store import progress
+from gfm_store import program, progress
 from gfm_store.config import BlendConfig, Config, GateConfig
 from gfm_store.dynamic_layer.fitting import DynamicFit
 from gfm_store.dynamic_layer.held_out import Entrant, LastDays
@@ -70,7 +70,7 @@ def judge(
         found = found.model_copy(update={"note": f"flattered: {seen}"})
     elif served is not None:
         try:
-            old = days.ndcg(_served_entrant(warehouse, item_node, served, days, config))
+            old = _served_ndcg(warehouse, item_node, served, days, config)
         except _NotComparableError as reason:
             found = found.model_copy(update={"note": f"not compared with {served.version}: {reason}"})
         else:
@@ -119,10 +119,11 @@ def _seen(static: StaticRecord, days: LastDays) -> str | None:
     return f"the HGNN weights of {static.version} have seen days from {days.start:%Y-%m-%d %H:%M} on"
 
 
-def _served_entrant(
+def _served_ndcg(
     warehouse: Warehouse, item_node: pa.Table, served: DynamicRecord, days: LastDays, config: Config
-) -> Entrant:
-    root = warehouse.root
+) -> np.ndarray:
+    """(U,) of the served recipe. A version of another program may read other inputs than are made today."""
+    root, settings = warehouse.root, served.origin.settings
     if served.held_out is None:
         raise _NotComparableError("nothing could be held out when it was built")
     if served.held_out.start > days.start:
@@ -134,12 +135,13 @@ def _served_entrant(
             raise _NotComparableError(seen)
         layer = FrozenLayer(warehouse, item_node, static, config, quiet=True)
         vectors = layer.vectors_at(days.start).early
+        windows = tuple(settings["two_tower"]["popularity_windows_days"])
+        blend = BlendConfig.model_validate(settings["blend"])
+        return days.ndcg(Entrant(model, vectors, layer.text, windows, blend))
     except (GfmError, OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _NotComparableError(f"its model cannot be asked ({reason[:120]})") from None
-    settings = served.origin.settings
-    windows = tuple(settings["two_tower"]["popularity_windows_days"])
-    return Entrant(model, vectors, layer.text, windows, BlendConfig.model_validate(settings["blend"]))
+        made = "" if served.origin.package == program.name() else f"; it was made by {served.origin.package}"
+        raise _NotComparableError(f"its model cannot be asked ({reason[:120]}){made}") from None
 
 
 def _estimate(values: np.ndarray, config: GateConfig) -> Estimate:

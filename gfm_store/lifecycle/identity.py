@@ -31,7 +31,7 @@ def read_origin(prefix: str, warehouse: Warehouse, as_of: datetime, config: Conf
         sql=catalogue.fingerprint("graph", "history"),
         config=config.fingerprint(*SECTIONS[prefix]),
         settings=settings,
-        package=f"{program.version()}+{program.fingerprint()[:12]}",
+        package=program.name(),
         threads=config.threads or torch.get_num_threads(),
         device=choose_device(config).type,
     )

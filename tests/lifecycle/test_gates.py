@@ -1,5 +1,6 @@
 """Gates: what is worse beyond doubt is not published, what cannot be compared is."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,6 +11,8 @@ from worlds import AS_OF, Recorder, ago, catalogue, make_warehouse, stream
 
 from gfm_store import progress
 from gfm_store.config import Config, GateConfig
+from gfm_store.dynamic_layer.blend import Blend
+from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.errors import GateError
 from gfm_store.lifecycle import gates, refresh
 from gfm_store.lifecycle.checks import check_coverage, check_written, search_recall
@@ -22,7 +25,7 @@ from gfm_store.lifecycle.versions import read_versions, refused_record, roll_bac
 from gfm_store.static_layer.encoder import Embedded
 from gfm_store.vectors.publication import dynamic_folder, published_folder
 from gfm_store.vectors.static_version import current_static, static_folder
-from gfm_store.vectors.version import Estimate, HeldOut
+from gfm_store.vectors.version import DynamicRecord, Estimate, HeldOut
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
 from jobs import refresh_dynamic as refresh_job
 from jobs import versions as versions_job
@@ -171,6 +174,23 @@ def test_a_damaged_model_of_the_served_version_does_not_block(world, quick):
     record = refresh_dynamic(world, changed(quick, seed=5))
     assert "its model cannot be asked" in record.held_out.note
     assert plain_versions(world) == {record.version}
+
+
+def test_a_served_version_that_reads_other_inputs_does_not_block(world, quick):
+    """As one does that an earlier program made, whose items had a feature less."""
+    served = plain_versions(world).pop()
+    record = DynamicRecord.read(published_folder(world))
+    package = "0.0.9+" + "0" * 12
+    origin = record.origin.model_copy(update={"package": package})
+    record.model_copy(update={"origin": origin}).write(published_folder(world))
+    folder = dynamic_folder(world, served) / gates.EARLY
+    model = DynamicModel.load(folder)
+    sizes = replace(model.blended.blend.sizes, num_features=model.blended.blend.sizes.num_features - 1)
+    replace(model, blended=replace(model.blended, blend=Blend(sizes).eval())).save(folder)
+    new = refresh_dynamic(world, changed(quick, seed=5))
+    assert f"not compared with {served}: its model cannot be asked" in new.held_out.note
+    assert new.held_out.note.endswith(f"it was made by {package}")
+    assert plain_versions(world) == {new.version}
 
 
 def test_too_little_data_does_not_block(tmp_path, quick):
