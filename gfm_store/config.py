@@ -82,6 +82,9 @@ class HGNNConfig(_Settings):
     """Width of every layer and of the item vectors."""
     fanout: tuple[int, ...] = (10,)
     """Neighbours sampled per node and relation, one number a layer, nearest layer first. (The papers: two layers.)"""
+    lexical_dim: int = Field(512, ge=0)
+    """Rank of the factors from the words of titles, descriptions and genres that are read beside the sentence vectors;
+    0 reads none. (The papers: none.)"""
     structure_dim: int = Field(128, ge=1)
     """Rank of the structural coordinates (who touched what) that items have beside their text."""
     dropout: float = Field(0.2, ge=0, lt=1)
@@ -265,13 +268,13 @@ class Config(_Settings):
 NAMED = {
     "default": Config(),
     "paper": Config(
-        hgnn=HGNNConfig(fanout=(15, 10)),
+        hgnn=HGNNConfig(fanout=(15, 10), lexical_dim=0),
         two_tower=TwoTowerConfig(history_days=90, popularity_windows_days=()),
         blend=BlendConfig(enabled=False),
     ),
 }
-"""Settings by name. `paper`: an HGNN of two layers, histories of 90 days, and the fully connected towers alone. What
-the HGNN learns from stays: it completes sets, where the papers pull linked pairs together."""
+"""Settings by name. `paper`: an HGNN of two layers that reads sentence vectors, histories of 90 days, and the fully
+connected towers alone. What the HGNN learns from stays: it completes sets, where the papers pull linked pairs."""
 
 
 def load_config(path: Path | None = None) -> Config:

@@ -12,6 +12,7 @@ QUICK = {
     "text": {"max_tokens": 32},
     "hgnn": {
         "hidden_dim": 32,
+        "lexical_dim": 32,
         "structure_dim": 16,
         "context_items": 4,
         "num_negatives": 64,

@@ -22,7 +22,7 @@ from torch import Tensor
 from gfm_store.evaluation.split import Split, read_split
 from gfm_store.schema import INTERACTION_EVENT, ITEM
 from gfm_store.static_layer.completion import UserSets
-from gfm_store.static_layer.encoder import item_features
+from gfm_store.static_layer.encoder import what_is_known
 from gfm_store.static_layer.sampling import HeteroGraph
 from gfm_store.static_layer.training import Fold
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse, quote, rewrite_warehouse
@@ -272,21 +272,22 @@ class PlantedSets:
             count.update(combinations(sorted(self.node[users & (self.user == one)].tolist()), 2))
         return {pair for pair, n in count.items() if n >= 2}
 
-    def features(self, structure_dim: int, left_out: int = -1) -> Tensor:
-        """What is read of items without a fold of users, in the frame of all of them."""
-        inside = self.fold == left_out
-        whole = item_features(self.text, self.user, self.node, structure_dim, 0)
-        frame = whole[:, self.text.shape[1] : -1].numpy()
-        return item_features(self.text, self.user[~inside], self.node[~inside], structure_dim, 0, frame)
+    def known(self, structure_dim: int, left_out: int) -> Tensor:
+        """What is known of items without a fold of users, in the frame of all of them."""
+        inside, items = self.fold == left_out, len(self.text)
+        frame = what_is_known(self.user, self.node, items, structure_dim, 0)[:, :-1]
+        user, node = self.user[~inside], self.node[~inside]
+        return torch.from_numpy(what_is_known(user, node, items, structure_dim, 0, frame))
 
     def folds(self, structure_dim: int) -> list[Fold]:
-        """As training reads them: each fold's sets, and features and graph without it."""
-        found = []
+        """As training reads them: each fold's sets, and what is known and the graph without it."""
+        found, text = [], torch.from_numpy(self.text)
         for number in np.unique(self.fold).tolist():
             inside = self.fold == number
             graph = graph_of(self.node_type.tolist(), sorted(self.pairs_within(~inside)), 2)
             user, node = torch.from_numpy(self.user[inside]), torch.from_numpy(self.node[inside])
-            found.append(Fold(self.features(structure_dim, number), graph, UserSets.from_pairs(user, node)))
+            sets = UserSets.from_pairs(user, node)
+            found.append(Fold(text, self.known(structure_dim, number), graph, sets))
         return found
 
 

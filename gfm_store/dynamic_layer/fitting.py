@@ -24,7 +24,6 @@ from gfm_store.dynamic_layer.blend_training import (
     read_examples,
 )
 from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, Vocabulary, column, microseconds
-from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments
 from gfm_store.dynamic_layer.promise import Promise
@@ -34,6 +33,7 @@ from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
 from gfm_store.dynamic_layer.weighing import Trial, weigh
 from gfm_store.static_layer.encoder import Embedded
+from gfm_store.static_layer.lexical import LexicalFactors
 from gfm_store.warehouse.history import TrainingTables
 
 

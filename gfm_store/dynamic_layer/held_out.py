@@ -15,11 +15,11 @@ from torch import Tensor
 from gfm_store.config import BlendConfig, Config
 from gfm_store.dynamic_layer.blend import ItemContext
 from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity, column, microseconds
-from gfm_store.dynamic_layer.lexical import LexicalFactors
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments
 from gfm_store.dynamic_layer.ranking import Scores, ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, published_moments
+from gfm_store.static_layer.lexical import LexicalFactors
 from gfm_store.warehouse.history import TrainingTables
 
 

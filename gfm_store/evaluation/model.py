@@ -172,9 +172,9 @@ def fit_static_at(
     config = change.configure(config)
     with standing_in(warehouse, as_of, (*change.stand_ins, *change.static_stand_ins)):
         graph = read_graph(warehouse, as_of, config.graph, held_out_days(warehouse, as_of, config))
-    text = _read_by_hgnn(split, change, config)
+    text_vector, written = _read_by_hgnn(split, change, config)
     if not change.hgnn:
-        return StaticAt(graph.item_types, text, None, [])
+        return StaticAt(graph.item_types, text_vector, None, [])
     place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
     if change.linear:
         vectors = np.zeros((split.item.num_rows, config.hgnn.structure_dim), dtype=np.float32)
@@ -182,8 +182,9 @@ def fit_static_at(
         return StaticAt(graph.item_types, vectors, None, [])
     if not change.item_types:
         graph = _one_type(graph)
-    model = fit_static(graph, text[place], config)
-    vectors = model.encoder.newcomers(text)
+    graph = replace(graph, item_text=pa.table({"text": written.take(place)}))
+    model = fit_static(graph, text_vector[place], config)
+    vectors = model.encoder.newcomers(model.encoder.read(text_vector, written.to_pylist()))
     vectors[place] = model.vectors
     number = np.full(split.item.num_rows, -1)
     number[place] = np.arange(len(place))
@@ -203,9 +204,10 @@ def fit_space(
         tables = read_training(warehouse, split.as_of, config.two_tower)
         item_types = static.item_types if change.item_types else split.item_types
         place = pc.index_in(item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
-        written = split.item["text"] if change.text else pa.chunked_array([[""] * split.item.num_rows])
+        read, written = _read_by_hgnn(split, change, config)
         item_text = pa.table({"text": written.take(place)})
-        read = _read_by_hgnn(split, change, config)
+        if static.encoder is not None:
+            read = static.encoder.read(read, written.to_pylist())
         vectors_at = _vectors_at(
             warehouse, split.as_of, item_node, read[place], place, static, change, config
         )
@@ -259,11 +261,14 @@ def fit_space(
     )
 
 
-def _read_by_hgnn(split: Split, change: Change, config: Config) -> np.ndarray:
-    """(N, text_dim) float32; what stands in for HGNN vectors where there is no HGNN."""
+def _read_by_hgnn(split: Split, change: Change, config: Config) -> tuple[np.ndarray, pa.ChunkedArray]:
+    """(N, d) float32 sentence vectors, which stand in for HGNN vectors where there is no HGNN, and (N,) texts."""
     if change.text:
-        return split.text_vector
-    return _random_like(split.text_vector, config.seed) if change.hgnn else np.zeros_like(split.text_vector)
+        return split.text_vector, split.item["text"]
+    nothing = pa.chunked_array([[""] * split.item.num_rows])
+    if change.hgnn:
+        return _random_like(split.text_vector, config.seed), nothing
+    return np.zeros_like(split.text_vector), nothing
 
 
 def _coordinates(user_set: pa.Table, num_items: int, config: Config) -> np.ndarray:

@@ -21,7 +21,7 @@ from gfm_store.warehouse.graph import read_interactions
 
 
 class FrozenLayer:
-    """The encoder and the text vectors of a static version for the items of `item_node`, which may hold later ones."""
+    """The encoder and the sentence vectors of a static version, for the items of `item_node`: some came later."""
 
     def __init__(
         self,
@@ -42,10 +42,11 @@ class FrozenLayer:
         rows = pc.fill_null(place, -1).to_numpy()
         known = rows >= 0
         self.text = np.zeros((item_node.num_rows, static.text_dim), dtype=np.float32)
-        """(N, text_dim) float32, by node."""
+        """(N, text_dim) float32, sentence vectors by node."""
+        item_text = warehouse.select("graph/item_text")
         self.text[known] = to_numpy(embedded["text_vector"])[rows[known]]
         if not known.all():
-            self._encode_later(warehouse, ~known, static, config)
+            self._encode_later(item_text.filter(pa.array(~known)), ~known, static, config)
             if not quiet:
                 progress.say(
                     f"{(~known).sum():,} items came after the static version; the frozen HGNN embeds them."
@@ -53,21 +54,21 @@ class FrozenLayer:
         self._encoder = ItemEncoder.load(
             folder, static.item_types, static.graph, static.window_days, static.min_users, static.seed
         ).numbered(rows)
+        self._read = self._encoder.read(self.text, item_text["text"].to_pylist())
 
     def _encode_later(
-        self, warehouse: Warehouse, later: np.ndarray, static: StaticRecord, config: Config
+        self, item_text: pa.Table, later: np.ndarray, static: StaticRecord, config: Config
     ) -> None:
         encoder = TextEncoder(config.text, str(choose_device(config)))
         if encoder.fingerprint != static.text_fingerprint:
             raise UsageError(
                 "text.model changed since the static version; run `python -m jobs.refresh_static` first."
             )
-        cache = TextCache(warehouse.root, encoder.fingerprint)
-        item_text = warehouse.select("graph/item_text").filter(pa.array(later))
+        cache = TextCache(self._warehouse.root, encoder.fingerprint)
         self.text[later] = encode_items(item_text, encoder, cache)
 
     def vectors_at(self, moment: datetime) -> Embedded:
         """HGNN vectors, by node, from what was known before a moment."""
         one = self._encoder
         known = read_interactions(self._warehouse, moment, one.graph, one.window_days, one.min_users)
-        return one.embed(self._item_type, self.text, known)
+        return one.embed(self._item_type, self._read, known)

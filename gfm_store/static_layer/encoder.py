@@ -18,6 +18,7 @@ from torch import Tensor
 
 from gfm_store.config import GraphConfig
 from gfm_store.static_layer.hgnn import HGNN
+from gfm_store.static_layer.lexical import LexicalFactors
 from gfm_store.static_layer.newcomers import KnownTexts
 from gfm_store.static_layer.sampling import HeteroGraph
 from gfm_store.static_layer.structure import structural_coordinates, turned_to
@@ -37,11 +38,12 @@ class Embedded(NamedTuple):
 
 @dataclass(frozen=True)
 class ItemEncoder:
-    """An HGNN with the frame of its structural coordinates."""
+    """An HGNN with the words that it knows and the frame of its structural coordinates."""
 
     hgnn: HGNN
     early: HGNN | None
     """The weights that have not seen the last days; None where nothing was known before them."""
+    lexical: LexicalFactors
     item_types: list[str]
     """By type index."""
     frame: np.ndarray
@@ -68,13 +70,17 @@ class ItemEncoder:
         early = None if self.early is None else _rotated(self.early, rotation)
         return replace(self, hgnn=_rotated(self.hgnn, rotation), early=early)
 
+    def read(self, text_vector: np.ndarray, texts: list[str]) -> np.ndarray:
+        """(n, text_dim) float32: sentence vectors (n, d) and lexical factors of the same texts, side by side."""
+        return read_texts(text_vector, texts, self.lexical)
+
     def embed(self, item_type: pa.ChunkedArray, text: np.ndarray, known: Interactions) -> Embedded:
         """The vectors of N items, by node.
 
         An item of a type that training did not know gets its vector from its text and its coordinates alone.
 
         Args:
-            item_type: (N,) text; text: (N, text_dim) float32.
+            item_type: (N,) text; text: (N, text_dim) float32, from `read`.
         """
         codes = pc.index_in(item_type, pa.array(self.item_types, pa.string())).combine_chunks()
         strange = pc.is_null(codes).to_numpy(zero_copy_only=False)
@@ -83,7 +89,8 @@ class ItemEncoder:
         edges = edges[:, ~strange[edges].any(axis=0)]
         graph = HeteroGraph.from_edges(node_type, len(self.item_types), torch.from_numpy(edges))
         user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
-        features = item_features(text, user, node, self.frame.shape[1], self.seed, self.frame)
+        known_of_items = what_is_known(user, node, len(text), self.frame.shape[1], self.seed, self.frame)
+        features = item_features(text, known_of_items)
         touched = np.bincount(node, minlength=len(text)) > 0
         new = ~touched
         known_texts = KnownTexts.of(text[touched]) if new.any() else None
@@ -98,18 +105,18 @@ class ItemEncoder:
         return Embedded(vectors, vectors if self.early is None else embedded(self.early))
 
     def newcomers(self, text: np.ndarray) -> np.ndarray:
-        """(M, dim) float32, unit length, of items of which the HGNN reads nothing but their text (M, text_dim)."""
+        """(M, dim) float32, unit length, of items known by their text alone (M, text_dim), from `read`."""
         features = np.pad(text, ((0, 0), (0, self.frame.shape[1] + 1)))
         vectors: np.ndarray = self.hgnn.embed_isolated(torch.from_numpy(features)).numpy()
         return vectors
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and frame."""
+        """Weights, words and frame."""
         tensors = {"frame": torch.from_numpy(np.ascontiguousarray(self.frame))}
         for prefix, hgnn in (("hgnn.", self.hgnn), ("early.", self.early)):
             if hgnn is not None:
                 tensors |= {prefix + name: value.contiguous() for name, value in hgnn.state_dict().items()}
-        return tensors
+        return tensors | {f"lexical.{name}": value for name, value in self.lexical.tensors().items()}
 
     @classmethod
     def from_tensors(
@@ -126,7 +133,8 @@ class ItemEncoder:
         hgnn = _from_state(_part(tensors, "hgnn."), len(item_types))
         early_state = _part(tensors, "early.")
         early = _from_state(early_state, len(item_types)) if early_state else None
-        return cls(hgnn, early, item_types, frame, graph, window_days, min_users, seed)
+        lexical = LexicalFactors.from_tensors(_part(tensors, "lexical."))
+        return cls(hgnn, early, lexical, item_types, frame, graph, window_days, min_users, seed)
 
     def save(self, folder: Path) -> None:
         """Write all tensors to `folder`."""
@@ -167,16 +175,26 @@ def _from_state(state: dict[str, Tensor], num_types: int) -> HGNN:
     return hgnn.eval()
 
 
-def item_features(
-    text: np.ndarray, user: np.ndarray, node: np.ndarray, dim: int, seed: int, frame: np.ndarray | None = None
-) -> Tensor:
-    """(N, text_dim + dim + 1) float32: text, structural coordinates turned to `frame`, log count.
+def read_texts(text_vector: np.ndarray, texts: list[str], lexical: LexicalFactors) -> np.ndarray:
+    """(n, text_dim) float32: what the HGNN reads of n texts, their sentence vectors (n, d) first."""
+    return np.concatenate([text_vector, lexical.of(texts)], axis=1).astype(np.float32, copy=False)
+
+
+def item_features(text: np.ndarray, known: np.ndarray) -> Tensor:
+    """(N, in_dim) float32 from texts (N, text_dim) and `what_is_known` (N, dim + 1)."""
+    return torch.from_numpy(np.concatenate([text, known], axis=1).astype(np.float32, copy=False))
+
+
+def what_is_known(
+    user: np.ndarray, node: np.ndarray, num_items: int, dim: int, seed: int, frame: np.ndarray | None = None
+) -> np.ndarray:
+    """(num_items, dim + 1) float32: structural coordinates turned to `frame`, log count.
 
     Args:
-        text: (N, text_dim); user, node: (E,) who touched what, each pair once; frame: (N, dim).
+        user, node: (E,) who touched what, each pair once; frame: (num_items, dim).
     """
-    structure = structural_coordinates(user, node, len(text), dim, seed)
+    structure = structural_coordinates(user, node, num_items, dim, seed)
     if frame is not None:
         structure = turned_to(structure, frame)
-    count = np.log1p(np.bincount(node, minlength=len(text)))[:, None] / 4
-    return torch.from_numpy(np.concatenate([text, structure, count], axis=1).astype(np.float32))
+    count = np.log1p(np.bincount(node, minlength=num_items))[:, None] / 4
+    return np.concatenate([structure, count], axis=1).astype(np.float32)

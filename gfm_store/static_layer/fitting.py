@@ -13,8 +13,9 @@ from gfm_store import progress
 from gfm_store.config import Config, HGNNConfig
 from gfm_store.device import training_device
 from gfm_store.static_layer.completion import UserSets
-from gfm_store.static_layer.encoder import ItemEncoder, item_features
+from gfm_store.static_layer.encoder import ItemEncoder, item_features, read_texts, what_is_known
 from gfm_store.static_layer.hgnn import HGNN
+from gfm_store.static_layer.lexical import LexicalFactors
 from gfm_store.static_layer.sampling import HeteroGraph
 from gfm_store.static_layer.structure import structural_coordinates
 from gfm_store.static_layer.training import Epoch, Fold, HGNNTrainer
@@ -43,7 +44,7 @@ def to_hetero_graph(item_node: pa.Table, num_types: int, co_interaction: pa.Tabl
 
 
 def fit_static(
-    graph: GraphTables, text: np.ndarray, config: Config, checkpoint: Path | None = None
+    graph: GraphTables, text_vector: np.ndarray, config: Config, checkpoint: Path | None = None
 ) -> StaticModel:
     """Train the HGNN and embed every item of the graph.
 
@@ -51,13 +52,17 @@ def fit_static(
     be asked of the first weights, which have not seen these days.
 
     Args:
-        text: (N, text_dim) float32, by node.
+        text_vector: (N, d) float32, sentence vectors by node.
         checkpoint: where training goes on after an interruption; None keeps nothing.
     """
     available = torch.from_numpy(graph.item_node["is_available"].to_numpy(zero_copy_only=False).copy())
+    texts = graph.item_text["text"].to_pylist()
+    offered = [text for text, use in zip(texts, available.tolist(), strict=True) if use]
+    lexical = LexicalFactors.fit(offered, config.hgnn.lexical_dim, config.seed)
+    text = read_texts(text_vector, texts, lexical)
     first = graph.early_folds or graph.folds
     frame = structural_coordinates(*_pairs(first), len(text), config.hgnn.structure_dim, config.seed)
-    course = _Course(graph, text, frame, config)
+    course = _Course(graph, torch.from_numpy(text), frame, config)
     files = checkpoints(checkpoint) if checkpoint is not None else (None, None)
     early, epochs = None, list[Epoch]()
     if graph.early_folds is not None:
@@ -69,12 +74,13 @@ def fit_static(
     hgnn = course.train("HGNN", graph.folds, available, last, files[1], epochs, early)
     hetero = to_hetero_graph(graph.item_node, len(graph.item_types), graph.co_interaction)
     with training_device(config) as device:
-        features = course.features(*_pairs(graph.folds)).to(device)
+        features = item_features(text, course.known(*_pairs(graph.folds))).to(device)
         vectors = hgnn.to(device).embed(features, hetero.to(device)).cpu().numpy()
         hgnn.cpu()
     encoder = ItemEncoder(
         hgnn,
         early,
+        lexical,
         graph.item_types,
         frame,
         config.graph,
@@ -105,14 +111,14 @@ class _Course:
     """Trainings of one HGNN, which read coordinates in one frame."""
 
     graph: GraphTables
-    text: np.ndarray
+    text: torch.Tensor
     frame: np.ndarray
     config: Config
 
-    def features(self, user: np.ndarray, node: np.ndarray) -> torch.Tensor:
-        """(N, in_dim) of who touched what."""
+    def known(self, user: np.ndarray, node: np.ndarray) -> np.ndarray:
+        """(N, structure_dim + 1) of who touched what."""
         dim = self.config.hgnn.structure_dim
-        return item_features(self.text, user, node, dim, self.config.seed, self.frame)
+        return what_is_known(user, node, len(self.text), dim, self.config.seed, self.frame)
 
     def train(
         self,
@@ -136,12 +142,12 @@ class _Course:
                     torch.from_numpy(node[inside].astype(np.int64)),
                 )
                 hetero = to_hetero_graph(self.graph.item_node, len(self.graph.item_types), edges)
-                folds.append(Fold(self.features(user[~inside], node[~inside]), hetero, sets))
+                others = torch.from_numpy(self.known(user[~inside], node[~inside]))
+                folds.append(Fold(self.text, others, hetero, sets))
                 task.advance()
         with training_device(self.config) as device:
             trainer = HGNNTrainer(
                 folds,
-                self.text.shape[1],
                 candidates,
                 config,
                 self.config.seed,

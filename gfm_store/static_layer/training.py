@@ -39,10 +39,17 @@ class Epoch:
 class Fold:
     """A fold of users: their sets, and what the HGNN reads in their absence."""
 
-    features: Tensor
-    """(N, in_dim) float32: text, then structural coordinates and log count."""
+    text: Tensor
+    """(N, text_dim) float32: the same for all folds."""
+    known: Tensor
+    """(N, structure_dim + 1) float32: structural coordinates and log count; zero for an item that nobody touched."""
     graph: HeteroGraph
     sets: UserSets
+
+    @property
+    def features(self) -> Tensor:
+        """(N, in_dim) float32."""
+        return torch.cat([self.text, self.known], dim=1)
 
 
 @dataclass
@@ -53,13 +60,11 @@ class HGNNTrainer:
 
     Args:
         folds: the folds of users.
-        text_dim: the first columns of the features; the others are zero for an item of which nothing is known.
         candidates: (N,) bool: items that may be negatives (those known at the moment and available).
         checkpoint: file that is written after each epoch and read at the start; None keeps nothing.
     """
 
     folds: list[Fold]
-    text_dim: int
     candidates: Tensor
     config: HGNNConfig
     seed: int
@@ -74,7 +79,7 @@ class HGNNTrainer:
         self._generator = torch.Generator().manual_seed(self.seed)
         torch.manual_seed(self.seed)
         graph, config = self.folds[0].graph, self.config
-        in_dim = self.folds[0].features.shape[1]
+        in_dim = self.folds[0].text.shape[1] + self.folds[0].known.shape[1]
         self.model = HGNN(in_dim, config.hidden_dim, graph.num_types, len(config.fanout), config.dropout)
         if self.initial is not None:
             self.model.load_state_dict(self.initial.state_dict())
@@ -96,6 +101,7 @@ class HGNNTrainer:
             samplers.append(tuple(self._sampler(sets, graph) for sets in (kept, held)))
         self._train = [(f, s[0]) for f, s in zip(self.folds, samplers, strict=True) if len(s[0])]
         self._held = [(f, s[1]) for f, s in zip(self.folds, samplers, strict=True) if len(s[1])]
+        self._text = self.folds[0].text.to(self.device)
         self._on_device: dict[int, Fold] = {}
 
     def _sampler(self, sets: UserSets, graph: HeteroGraph) -> BalancedSampler:
@@ -187,11 +193,11 @@ class HGNNTrainer:
             torch.cat([candidates, context.flatten()]).to(self.device), fold.graph.num_nodes
         )
         inputs, blocks = sample_blocks(fold.graph, seeds, self.config.fanout, self._generator)
-        features = fold.features[inputs]
+        known = fold.known[inputs]
         if isolated:
             alone = torch.rand(seeds.numel(), generator=self._generator).to(self.device) < isolated
-            features, blocks = _isolate(features, blocks, alone, self.text_dim)
-        vectors = self.model(features, blocks)
+            known, blocks = _isolate(known, blocks, alone)
+        vectors = self.model(torch.cat([fold.text[inputs], known], dim=1), blocks)
         context_vectors = vectors.index_select(0, position[candidates.numel() :])
         query = context_vectors.view(*context.shape, -1).mean(1)
         return functional.normalize(query, dim=-1), vectors.index_select(0, position[: candidates.numel()])
@@ -201,7 +207,7 @@ class HGNNTrainer:
         key = id(fold)
         if key not in self._on_device:
             self._on_device[key] = replace(
-                fold, features=fold.features.to(self.device), graph=fold.graph.to(self.device)
+                fold, text=self._text, known=fold.known.to(self.device), graph=fold.graph.to(self.device)
             )
         return self._on_device[key]
 
@@ -291,17 +297,14 @@ def _places(values: Tensor, among: Tensor, bound: int) -> Tensor:
     return place[values]
 
 
-def _isolate(
-    features: Tensor, blocks: list[Block], alone: Tensor, text_dim: int
-) -> tuple[Tensor, list[Block]]:
+def _isolate(known: Tensor, blocks: list[Block], alone: Tensor) -> tuple[Tensor, list[Block]]:
     """The seeds `alone` (S,) bool without anything but their text: no coordinates, no count, no edges."""
-    known = torch.ones_like(features[:, :1])
-    known[: alone.numel()] = (~alone).float()[:, None]
-    features = torch.cat([features[:, :text_dim], features[:, text_dim:] * known], dim=1)
+    known = known.clone()
+    known[: alone.numel()][alone] = 0.0
     cut = []
     for block in blocks:
         kept = torch.ones(block.num_dst, dtype=torch.bool, device=alone.device)
         kept[: alone.numel()] = ~alone
         rows = kept[block.dst]
         cut.append(Block(block.num_dst, block.dst[rows], block.relation[rows], block.neighbours[rows]))
-    return features, cut
+    return known, cut

@@ -99,7 +99,7 @@ def test_later_vectors_enter_the_turned_space(moved, quick):
     """The weights are turned, too: they give again what was published, and newcomers a place beside it."""
     root, _, _, static = moved
     table = read_table(static_folder(root, static.version), "item_embedding")
-    text, vectors = to_numpy(table["text_vector"]), to_numpy(table["vector"])
+    vectors = to_numpy(table["vector"])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     with open_warehouse(root) as warehouse:
         item_node = read_item_nodes(warehouse, static.as_of)
@@ -112,7 +112,7 @@ def test_later_vectors_enter_the_turned_space(moved, quick):
     # What nobody touched is told from its text beside the others, and so in the turned space, too.
     assert ((again * vectors).sum(axis=1)[~touched] > 0.4).all()
     # As if nothing but their text were known, items are near where they are: in the turned space, and only there.
-    assert (layer._encoder.newcomers(text) * vectors).sum(axis=1).mean() > 0.5
+    assert (layer._encoder.newcomers(layer._read) * vectors).sum(axis=1).mean() > 0.5
 
 
 def test_turning_changes_no_score(moved):

@@ -34,7 +34,14 @@ TINY = Config.model_validate(
     {
         "threads": 1,
         "text": {"max_tokens": 16},
-        "hgnn": {"hidden_dim": 16, "fanout": [3], "epochs": 1, "steps_per_epoch": 5, "structure_dim": 4},
+        "hgnn": {
+            "hidden_dim": 16,
+            "fanout": [3],
+            "epochs": 1,
+            "steps_per_epoch": 5,
+            "structure_dim": 4,
+            "lexical_dim": 4,
+        },
         "blend": {"steps": 5, "max_snapshots": 2, "lexical_factors": 4},
     }
 )

@@ -22,7 +22,7 @@ from worlds import (
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.static_layer import fitting
-from gfm_store.static_layer.encoder import ItemEncoder, item_features
+from gfm_store.static_layer.encoder import ItemEncoder, item_features, what_is_known
 from gfm_store.static_layer.fitting import fit_static
 from gfm_store.static_layer.newcomers import KnownTexts
 from gfm_store.static_layer.structure import structural_coordinates
@@ -37,6 +37,7 @@ CONFIG = Config.model_validate(
         "graph": {"window_days": 40, "min_coverage": 0.0, "user_set_days": 60, "folds": 2},
         "hgnn": {
             "hidden_dim": 8,
+            "lexical_dim": 2,
             "structure_dim": 6,
             "fanout": [4],
             "context_items": 2,
@@ -48,6 +49,7 @@ CONFIG = Config.model_validate(
         },
     }
 )
+WITHOUT_WORDS = CONFIG.hgnn.model_copy(update={"lexical_dim": 0})
 NAMES = [f"{kind}{i}" for kind in "bps" for i in range(6)]
 ITEMS = [row for name in NAMES for row in catalogue(name, title=f"Of {name}", published_at=ago(500))]
 USERS = [f"user{i:02}" for i in range(40)]
@@ -69,16 +71,17 @@ def graph_and_text(root, config=CONFIG, held_out_days=0):
     return graph, text_vectors(graph.item_text)
 
 
-def read_known(root, moment=AS_OF):
-    """Items known now, their text, and what was known of them before a moment."""
+def read_known(encoder, root, moment=AS_OF):
+    """Items known now, their text as the HGNN reads it, and what was known of them before a moment."""
     with open_warehouse(root) as warehouse:
         item_node = read_item_nodes(warehouse, AS_OF)
-        text = text_vectors(warehouse.select("graph/item_text"))
+        item_text = warehouse.select("graph/item_text")
+        text = encoder.read(text_vectors(item_text), item_text["text"].to_pylist())
         return item_node, text, read_interactions(warehouse, moment, CONFIG.graph, 40, 2)
 
 
 def embedded_by(encoder, root, moment=AS_OF):
-    item_node, text, known = read_known(root, moment)
+    item_node, text, known = read_known(encoder, root, moment)
     return encoder.embed(item_node["item_type"], text, known)
 
 
@@ -110,16 +113,32 @@ def fitted(root):
 def test_features_are_text_coordinates_and_counts():
     text = np.array([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], dtype=np.float32)
     user, node = np.array([0, 0, 1]), np.array([0, 1, 1])
-    features = item_features(text, user, node, 4, seed=0)
-    assert (features.shape, features.dtype) == ((3, 7), torch.float32)
-    np.testing.assert_array_equal(features[:, :2], text)
-    np.testing.assert_array_equal(features[:, 2:6], structural_coordinates(user, node, 3, 4, seed=0))
-    np.testing.assert_allclose(features[:, 6], np.log([2, 3, 1]) / 4, rtol=1e-6)
-    assert not features[2, 2:].any()  # of an item that nobody touched the text alone is known
+    known = what_is_known(user, node, 3, 4, seed=0)
+    assert (known.shape, known.dtype) == ((3, 5), np.float32)
+    np.testing.assert_array_equal(known[:, :4], structural_coordinates(user, node, 3, 4, seed=0))
+    np.testing.assert_allclose(known[:, 4], np.log([2, 3, 1]) / 4, rtol=1e-6)
+    assert not known[2].any()  # of an item that nobody touched the text alone is known
     rotation = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
-    frame = (features[:, 2:6].numpy() @ rotation).astype(np.float32)
-    turned = item_features(text, user, node, 4, seed=0, frame=frame)
-    np.testing.assert_allclose(turned[:, 2:6], frame, atol=1e-5)
+    frame = (known[:, :4] @ rotation).astype(np.float32)
+    turned = what_is_known(user, node, 3, 4, seed=0, frame=frame)
+    np.testing.assert_allclose(turned[:, :4], frame, atol=1e-5)
+    features = item_features(text, known)
+    assert features.dtype == torch.float32
+    np.testing.assert_array_equal(features, np.hstack([text, known]))
+
+
+def test_words_are_read_beside_sentences(root, fitted):
+    with open_warehouse(root) as warehouse:
+        read_item_nodes(warehouse, AS_OF)
+        item_text = warehouse.select("graph/item_text")
+    vectors, texts = text_vectors(item_text), item_text["text"].to_pylist()
+    assert fitted.encoder.lexical.vectorizer.get_feature_names_out().tolist() == ["of"]
+    text = fitted.encoder.read(vectors, texts)
+    np.testing.assert_array_equal(text[:, :8], vectors)
+    np.testing.assert_array_equal(np.abs(text[:, 8:]), [[1.0, 0.0]] * len(NAMES))
+    none = fit_static(*graph_and_text(root), CONFIG.model_copy(update={"hgnn": WITHOUT_WORDS})).encoder
+    np.testing.assert_array_equal(none.read(vectors, texts), vectors)
+    assert none.hgnn.input.in_features == 8 + 7
 
 
 def test_a_fit_gives_every_item_a_unit_vector_and_the_encoder_the_same(root, fitted):
@@ -163,10 +182,10 @@ def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
         assert torch.equal(fold.graph.rowptr, same.rowptr)
         assert torch.equal(fold.graph.col, same.col)
         user, node = (graph.folds.user_set[name].to_numpy() for name in ("user_index", "node"))
-        features = item_features(text, user, node, 6, CONFIG.seed)
-        for column in (slice(0, 8), slice(14, 15)):  # text and count
-            torch.testing.assert_close(fold.features[:, column], features[:, column])
-        own, theirs = fold.features[:, 8:14], features[:, 8:14]  # the same but for a rotation
+        known = torch.from_numpy(what_is_known(user, node, len(NAMES), 6, CONFIG.seed))
+        np.testing.assert_array_equal(fold.text[:, :8], text)
+        torch.testing.assert_close(fold.known[:, 6], known[:, 6])  # counts
+        own, theirs = fold.known[:, :6], known[:, :6]  # the same but for a rotation
         torch.testing.assert_close(own @ own.T, theirs @ theirs.T, atol=1e-3, rtol=1e-3)
         mine = {user: set() for user, *_ in touches() if fold_of(user) == number}
         for user, item, *_ in touches():
@@ -184,7 +203,7 @@ def test_vectors_at_a_moment_are_those_of_a_world_cut_there(root, fitted, tmp_pa
     np.testing.assert_array_equal(found, vectors_of(fitted.encoder, cut, ago(days)))
     touched = np.isin(NAMES, [item for _, item, *_ in before])
     assert_unit(found[touched])
-    assert (np.linalg.norm(found[~touched], axis=1) < 0.9).all()
+    assert (np.linalg.norm(found[~touched], axis=1) < 0.99).all()
     if days:
         assert len(before) < len(touches())
         assert np.abs(found - vectors_of(fitted.encoder, root)).max() > 1e-2
@@ -200,28 +219,28 @@ def test_events_after_a_moment_change_nothing(fitted, tmp_path):
 
 
 def test_before_anything_was_touched_the_text_alone_speaks(root, fitted):
-    _, text, _ = read_known(root)
+    _, text, _ = read_known(fitted.encoder, root)
     np.testing.assert_allclose(
         vectors_of(fitted.encoder, root, ago(100)), fitted.encoder.newcomers(text), atol=1e-6
     )
 
 
 def test_a_newcomer_is_an_item_without_coordinates_and_edges(fitted):
-    text = np.eye(8, dtype=np.float32)[:3]
+    text = fitted.encoder.read(np.eye(8, dtype=np.float32)[:3], ["Of a thing", "", "of"])
     encoder = fitted.encoder.numbered(np.full(3, -1))
     types = pa.chunked_array([["song", "book", "song"]])
     found = fitted.encoder.newcomers(text)
     np.testing.assert_allclose(encoder.embed(types, text, nothing_known()).vectors, found, atol=1e-6)
     assert_unit(found)
     assert np.abs(found[0] - found[1]).max() > 1e-2
-    np.testing.assert_array_equal(fitted.encoder.newcomers(np.zeros((0, 8), np.float32)), np.zeros((0, 8)))
+    np.testing.assert_array_equal(fitted.encoder.newcomers(np.zeros((0, 10), np.float32)), np.zeros((0, 8)))
 
 
 def test_items_that_came_later_and_of_types_unknown_to_training(root, fitted, tmp_path):
     later = [*catalogue("a0", title="Of a0"), *catalogue("p9", title="Of p9"), *catalogue("x1")]
     world = add_items(make_warehouse(tmp_path, ITEMS, touches()), later)
     add_events(world, [stream(user, item, 5) for user in USERS[::2] for item in ("a0", "p9")])
-    item_node, text, known = read_known(world)
+    item_node, text, known = read_known(fitted.encoder, world)
     ids = item_node["item_id"].to_pylist()
     assert ids == ["a0", *NAMES[:12], "p9", *NAMES[12:], "x1"]
     assert item_node["item_type"][0].as_py() == "other"
@@ -250,7 +269,7 @@ def test_items_that_came_later_and_of_types_unknown_to_training(root, fitted, tm
 
 
 def test_the_numbering_of_items_changes_nothing(root, fitted):
-    item_node, text, known = read_known(root)
+    item_node, text, known = read_known(fitted.encoder, root)
     order = np.random.default_rng(3).permutation(len(NAMES))
     new = np.argsort(order)
 
@@ -310,6 +329,7 @@ def test_without_any_interaction_vectors_come_from_text_alone(tmp_path):
     events = [(user, NAMES[0], "follow", ago(1)) for user in USERS]
     graph, text = graph_and_text(make_warehouse(tmp_path, ITEMS, events))
     model = fit_static(graph, text, CONFIG)
+    text = model.encoder.read(text, graph.item_text["text"].to_pylist())
     np.testing.assert_allclose(model.vectors, model.encoder.newcomers(text), atol=1e-6)
     assert_unit(model.vectors)
 
@@ -405,7 +425,7 @@ def test_training_goes_on_from_early_weights_in_their_frame(root, monkeypatch):
     np.testing.assert_array_equal(encoder.frame, frame)
     for one, other in zip(first.folds, second.folds, strict=True):
         assert one.sets.node.numel() < other.sets.node.numel()
-        assert one.features[:, 14].sum() < other.features[:, 14].sum()  # counts
+        assert one.known[:, 6].sum() < other.known[:, 6].sum()  # counts
 
 
 def test_items_that_came_in_the_last_days_are_no_candidates_of_early_training(tmp_path, monkeypatch):
@@ -418,7 +438,8 @@ def test_items_that_came_in_the_last_days_are_no_candidates_of_early_training(tm
     events = [*touches(), *last, stream("u", "p8", HELD_OUT + 1)]
     root = make_warehouse(tmp_path, [*ITEMS, *more], events)
     early_fit(root)
-    item_node, _, _ = read_known(root)
+    with open_warehouse(root) as warehouse:
+        item_node = read_item_nodes(warehouse, AS_OF)
     ids = np.array(item_node["item_id"].to_pylist())
     early, whole = (set(ids[one.candidates.numpy()]) for one in trainers)
     assert whole == {*NAMES, "a1", "a2", "a3", "p8", "z7", "z9"}

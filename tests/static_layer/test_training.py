@@ -41,13 +41,11 @@ def folds(planted):
     return planted.folds(CONFIG.structure_dim)
 
 
-def trainer_of(
-    folds, seed=0, checkpoint=None, candidates=None, text_dim=16, initial=None, label="HGNN", **settings
-):
+def trainer_of(folds, seed=0, checkpoint=None, candidates=None, initial=None, label="HGNN", **settings):
     if candidates is None:
         candidates = torch.ones(folds[0].graph.num_nodes, dtype=torch.bool)
     config = CONFIG.model_copy(update=settings)
-    return HGNNTrainer(folds, text_dim, candidates, config, seed, CPU, checkpoint, initial, label)
+    return HGNNTrainer(folds, candidates, config, seed, CPU, checkpoint, initial, label)
 
 
 def purity(vectors, community):
@@ -235,8 +233,8 @@ def test_too_few_users_to_hold_any_out_train_to_the_end():
 def test_without_sets_vectors_come_from_text_alone(planted, members):
     user = torch.tensor([i for i, nodes in enumerate(members) for _ in nodes], dtype=torch.int64)
     node = torch.tensor([n for nodes in members for n in nodes], dtype=torch.int64)
-    nothing = functional.pad(torch.from_numpy(planted.text[:6]), (0, 5))
-    fold = Fold(nothing, graph_of([0, 0, 0, 1, 1, 1], [], num_types=2), UserSets.from_pairs(user, node))
+    text, graph = torch.from_numpy(planted.text[:6]), graph_of([0, 0, 0, 1, 1, 1], [], num_types=2)
+    fold = Fold(text, torch.zeros(6, 5), graph, UserSets.from_pairs(user, node))
     trainer = trainer_of([fold, fold], structure_dim=4)
     recorder = Recorder()
     with progress.reporting(recorder):
@@ -245,9 +243,9 @@ def test_without_sets_vectors_come_from_text_alone(planted, members):
         "HGNN: no user touched two items, so there is nothing to learn from; item vectors come from text alone."
     ]
     assert trainer.epochs == []
-    vectors = model.embed(nothing, fold.graph)
+    vectors = model.embed(fold.features, fold.graph)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(6))
-    torch.testing.assert_close(vectors, model.embed_isolated(nothing))
+    torch.testing.assert_close(vectors, model.embed_isolated(functional.pad(text, (0, 5))))
 
 
 def test_a_fold_without_sets_is_passed_over(folds):
@@ -269,13 +267,13 @@ def fixed(monkeypatch, negatives, candidates=None, **settings):
     """A trainer whose model gives VECTORS, and which draws these negatives."""
     user = torch.tensor([i for i, nodes in enumerate(SETS) for _ in nodes])
     sets = UserSets.from_pairs(user, torch.tensor([n for nodes in SETS for n in nodes]))
-    fold = Fold(torch.zeros(7, 9), graph_of(TYPES, [], 2), sets)
+    fold = Fold(torch.zeros(7, 4), torch.zeros(7, 5), graph_of(TYPES, [], 2), sets)
     known = torch.ones(7, dtype=torch.bool)
     if candidates is not None:
         known[:] = False
         known[candidates] = True
     settings = {"num_negatives": len(negatives), "structure_dim": 4, **settings}
-    trainer = trainer_of([fold], candidates=known, text_dim=4, validation_share=0.01, **settings)
+    trainer = trainer_of([fold], candidates=known, validation_share=0.01, **settings)
 
     def look_up(fold, context, candidates, isolated=0.0):
         return functional.normalize(VECTORS[context].mean(1), dim=-1), VECTORS[candidates]
@@ -367,23 +365,28 @@ def test_an_item_alone_is_seen_as_one_that_comes_later(planted, folds):
     seeds = torch.tensor([5, 9, 70, 2])
     inputs, blocks = sample_blocks(fold.graph, seeds, (4, 4), torch.Generator().manual_seed(0))
     alone = torch.tensor([True, False, True, False])
-    features = fold.features[inputs]
-    found = model(*training._isolate(features, blocks, alone, 16))
+    read, known = fold.text[inputs], fold.known[inputs]
+
+    def seen(alone):
+        left, cut = training._isolate(known, blocks, alone)
+        return model(torch.cat([read, left], dim=1), cut)
+
+    found = seen(alone)
     text = functional.pad(torch.from_numpy(planted.text[seeds[alone]]), (0, CONFIG.structure_dim + 1))
     torch.testing.assert_close(found[alone], model.embed_isolated(text))
-    whole = model(features, blocks)
+    whole = model(fold.features[inputs], blocks)
     assert float((whole[alone] - found[alone]).abs().max().detach()) > 1e-2
     nobody = torch.zeros(4, dtype=torch.bool)
-    torch.testing.assert_close(model(*training._isolate(features, blocks, nobody, 16)), whole)
+    torch.testing.assert_close(seen(nobody), whole)
 
 
 def test_a_share_of_a_steps_items_is_alone_and_none_in_validation(folds, monkeypatch):
     trainer, shares = trainer_of(folds), []
     whole = training._isolate
 
-    def spy(features, blocks, alone, text_dim):
+    def spy(known, blocks, alone):
         shares.append(float(alone.float().mean()))
-        return whole(features, blocks, alone, text_dim)
+        return whole(known, blocks, alone)
 
     monkeypatch.setattr(training, "_isolate", spy)
     trainer._validate()

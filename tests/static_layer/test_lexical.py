@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gfm_store.dynamic_layer.lexical import LexicalFactors
+from gfm_store.static_layer.lexical import LexicalFactors
 
 
 def test_shared_words_make_items_alike():
@@ -28,3 +28,18 @@ def test_without_shared_words_there_are_no_factors():
     lexical = LexicalFactors.fit(["one", "two"], 4, seed=0)
     np.testing.assert_array_equal(lexical.of(["one", "three"]), np.zeros((2, 4)))
     assert lexical.of([]).shape == (0, 4)
+
+
+def test_factors_come_back_whole_from_their_tensors():
+    texts = ["sea salt", "salt snack", "Gärten", "gärten und stühle", "sea snack 東京 東京", "東京"]
+    lexical = LexicalFactors.fit(texts, 3, seed=0)
+    tensors = lexical.tensors()
+    again = LexicalFactors.from_tensors(tensors)
+    asked = [*texts, "", "salt and gärten", "東京"]
+    np.testing.assert_array_equal(again.of(asked), lexical.of(asked))
+    assert again.of(asked).any()
+    assert bytes(tensors["words"].tolist()).decode().split() == ["gärten", "salt", "sea", "snack", "東京"]
+    for none in (LexicalFactors.fit(["one", "two"], 4, seed=0), LexicalFactors.fit(texts, 0, seed=0)):
+        back = LexicalFactors.from_tensors(none.tensors())
+        assert back.dim == none.dim
+        np.testing.assert_array_equal(back.of(asked), np.zeros((len(asked), none.dim)))
