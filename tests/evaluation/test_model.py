@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from conftest import QUICK
@@ -198,8 +199,13 @@ def test_items_of_the_horizon_enter_by_their_text(made):
     # The same text gives the same vector, whoever has it.
     text = split.text_vector.copy()
     text[later] = text[later[0]]
+    written = np.array(split.item["text"].to_pylist(), dtype=object)
+    written[later] = written[later[0]]
+    item = split.item.set_column(
+        split.item.schema.get_field_index("text"), "text", pa.array(written, pa.string())
+    )
     with open_warehouse(root) as warehouse:
-        found = fit_static_at(warehouse, replace(split, text_vector=text), as_of, TINY)
+        found = fit_static_at(warehouse, replace(split, item=item, text_vector=text), as_of, TINY)
     np.testing.assert_allclose(found.vectors[later], np.tile(found.vectors[later[0]], (4, 1)), atol=1e-6)
     np.testing.assert_array_equal(found.vectors[: later[0]], fitted.static.vectors[: later[0]])
 
