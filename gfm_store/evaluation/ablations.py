@@ -52,7 +52,7 @@ def _as_in_the_papers(config: Config) -> Config:
 ABLATIONS = (
     Ablation(
         WITHOUT_HGNN,
-        "Text vectors stand in for HGNN vectors everywhere; no graph (arXiv 2403.05185, section 4.3).",
+        "What the HGNN reads of texts stands in for its vectors everywhere; no graph (arXiv 2403.05185, section 4.3).",
         Change(hgnn=False),
     ),
     Ablation(

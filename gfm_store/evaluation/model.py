@@ -19,10 +19,10 @@ from gfm_store.dynamic_layer.moments import held_out_days
 from gfm_store.evaluation.ranking import Scorer
 from gfm_store.evaluation.split import Split
 from gfm_store.serving.popular import Popularity
-from gfm_store.static_layer.encoder import Embedded, ItemEncoder
-from gfm_store.static_layer.fitting import fit_static
+from gfm_store.static_layer.encoder import Embedded, ItemEncoder, read_texts
+from gfm_store.static_layer.fitting import fit_static, fit_words
 from gfm_store.static_layer.newcomers import KnownTexts
-from gfm_store.static_layer.structure import structural_coordinates
+from gfm_store.static_layer.structure import structural_coordinates, unit
 from gfm_store.warehouse.connection import Warehouse
 from gfm_store.warehouse.graph import (
     Folds,
@@ -173,16 +173,17 @@ def fit_static_at(
     with standing_in(warehouse, as_of, (*change.stand_ins, *change.static_stand_ins)):
         graph = read_graph(warehouse, as_of, config.graph, held_out_days(warehouse, as_of, config))
     text_vector, written = _read_by_hgnn(split, change, config)
-    if not change.hgnn:
-        return StaticAt(graph.item_types, text_vector, None, [])
     place = pc.index_in(graph.item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
+    graph = replace(graph, item_text=pa.table({"text": written.take(place)}))
+    if not change.hgnn:
+        read = read_texts(text_vector, written.to_pylist(), fit_words(graph, config))
+        return StaticAt(graph.item_types, unit(read), None, [])
     if change.linear:
         vectors = np.zeros((split.item.num_rows, config.hgnn.structure_dim), dtype=np.float32)
         vectors[place] = _coordinates(graph.folds.user_set, len(place), config)
         return StaticAt(graph.item_types, vectors, None, [])
     if not change.item_types:
         graph = _one_type(graph)
-    graph = replace(graph, item_text=pa.table({"text": written.take(place)}))
     model = fit_static(graph, text_vector[place], config)
     vectors = model.encoder.newcomers(model.encoder.read(text_vector, written.to_pylist()))
     vectors[place] = model.vectors
@@ -262,7 +263,7 @@ def fit_space(
 
 
 def _read_by_hgnn(split: Split, change: Change, config: Config) -> tuple[np.ndarray, pa.ChunkedArray]:
-    """(N, d) float32 sentence vectors, which stand in for HGNN vectors where there is no HGNN, and (N,) texts."""
+    """(N, d) float32 sentence vectors and (N,) texts; what is made of them stands in where there is no HGNN."""
     if change.text:
         return split.text_vector, split.item["text"]
     nothing = pa.chunked_array([[""] * split.item.num_rows])

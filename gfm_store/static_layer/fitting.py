@@ -56,10 +56,8 @@ def fit_static(
         checkpoint: where training goes on after an interruption; None keeps nothing.
     """
     available = torch.from_numpy(graph.item_node["is_available"].to_numpy(zero_copy_only=False).copy())
-    texts = graph.item_text["text"].to_pylist()
-    offered = [text for text, use in zip(texts, available.tolist(), strict=True) if use]
-    lexical = LexicalFactors.fit(offered, config.hgnn.lexical_dim, config.seed)
-    text = read_texts(text_vector, texts, lexical)
+    lexical = fit_words(graph, config)
+    text = read_texts(text_vector, graph.item_text["text"].to_pylist(), lexical)
     first = graph.early_folds or graph.folds
     frame = structural_coordinates(*_pairs(first), len(text), config.hgnn.structure_dim, config.seed)
     course = _Course(graph, torch.from_numpy(text), frame, config)
@@ -89,6 +87,12 @@ def fit_static(
         config.seed,
     )
     return StaticModel(encoder, vectors, epochs)
+
+
+def fit_words(graph: GraphTables, config: Config) -> LexicalFactors:
+    """The lexical factors that the HGNN reads, from the texts of the items that may be recommended."""
+    offered = graph.item_text["text"].filter(graph.item_node["is_available"]).to_pylist()
+    return LexicalFactors.fit(offered, config.hgnn.lexical_dim, config.seed)
 
 
 def checkpoint_path(root: Path, inputs: str) -> Path:

@@ -42,6 +42,7 @@ from gfm_store.evaluation.split import Split
 from gfm_store.evaluation.views import candidate_sets
 from gfm_store.lifecycle import refresh
 from gfm_store.static_layer.newcomers import KnownTexts
+from gfm_store.static_layer.structure import unit
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 
@@ -304,10 +305,13 @@ def test_a_frozen_static_layer_makes_fresh_vectors_of_what_it_has_seen_since(mad
 def test_without_hgnn_the_vectors_are_the_text(made):
     root, as_of, _ = made
     fitted = fit(root, as_of, Change(hgnn=False))
-    np.testing.assert_array_equal(fitted.static.vectors, fitted.split.text_vector)
+    words = fitted.static.vectors[:, 8:]
+    assert words.shape[1] == TINY.hgnn.lexical_dim and words.any()
+    read = np.hstack([fitted.split.text_vector, unit(words)])
+    np.testing.assert_allclose(fitted.static.vectors, unit(read), atol=1e-6)
     assert fitted.static.curve == []
     assert list(fitted.space.curves) == ["two-tower", "towers"]
-    assert fitted.space.model.sizes.dim == 8
+    assert fitted.space.model.sizes.dim == 8 + TINY.hgnn.lexical_dim
 
 
 def test_without_text_what_the_text_says_does_not_matter(made):
