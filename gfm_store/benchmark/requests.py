@@ -67,9 +67,10 @@ class Asked:
         return float(np.mean(found))
 
     def measured(self, system: str, search: Rows, note: str = "", times: int = REQUESTS) -> Measurement:
-        """A peer's time and recall."""
+        """A peer's time and recall. It has answered every query once before its time is taken, as we have."""
+        recall = self.recall(search)
         time = median_ms(lambda i: search(self.queries[i % len(self.queries)]), times)
-        return Measurement(self.task, system, time, self.recall(search), note=note)
+        return Measurement(self.task, system, time, recall, note=note)
 
     def tuned(
         self, system: str, search_at: Callable[[int], Rows], efforts: Sequence[int], what: str
@@ -149,8 +150,8 @@ def _ours(store: Store, asked: Asked) -> Measurement:
         found: list[str] = listed["item_id"].to_pylist()
         return found
 
-    time = median_ms(request, REQUESTS)
     found = [np.isin(asked.item_id[best], request(i)).mean() for i, best in enumerate(asked.best)]
+    time = median_ms(request, REQUESTS)
     kind = store.sql("SELECT index_kind FROM version WHERE is_published")["index_kind"][0].as_py()
     return Measurement(
         asked.task, OURS, time, float(np.mean(found)), note=f"history and user tower too; {kind}"

@@ -7,6 +7,7 @@ measured when a version is built (`index_choice`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +25,8 @@ SAMPLE_PER_LIST = 50
 """Rows from which a centroid is learned."""
 ITERATIONS = 8
 ROWS_AT_ONCE = 65_536
+NEAR = 64
+"""A query mostly reads fewer lists, so that not all of them need an order."""
 K = 10
 """Places for which rows are counted; more places take proportionally more."""
 NAMES = ("item_type", "language")
@@ -74,10 +77,14 @@ class Partition:
         path = folder / FILE
         return cls(**load_file(path)) if path.exists() else None
 
+    def nearness(self, query: np.ndarray) -> np.ndarray:
+        """(L,) float32: a query (dim,) reads the lists where it is highest first."""
+        # A product of matrices would be shared among threads: for so little work they wait longer than they work.
+        return np.vecdot(self.centroid, query)
+
     def nearest_first(self, query: np.ndarray) -> np.ndarray:
         """(L,) int64: the lists in the order in which a query (dim,) reads them."""
-        # A product of matrices would be shared among threads: for so little work they wait longer than they work.
-        return np.argsort(-np.vecdot(self.centroid, query), kind="stable")
+        return best_places(self.nearness(query), len(self.centroid))
 
 
 def _nearest(vectors: Tensor, centroid: Tensor) -> Tensor:
@@ -95,7 +102,7 @@ class Passing:
     enough: int
     """So many are read for up to K places."""
 
-    @property
+    @cached_property
     def count(self) -> np.ndarray:
         """(L,) int64."""
         return np.diff(self.begin)
@@ -129,11 +136,8 @@ class PartitionIndex:
         Args:
             query: (dim,) float32; left_out: distinct rows (s,) that do not come even where they pass.
         """
-        count = passing.count
-        lists = self._partition.nearest_first(query)
-        lists = lists[count[lists] > 0]
         wanted = max(passing.enough * max(k, K) // K, k) + len(left_out)
-        lists = lists[: int(np.searchsorted(np.cumsum(count[lists]), wanted)) + 1]
+        lists = self._nearest(query, passing.count, wanted)
         begin, end = passing.begin[lists], passing.begin[lists + 1]
         score = self._scores(passing.row, begin, end, query)
         best = best_places(score, k + len(left_out))
@@ -142,6 +146,19 @@ class PartitionIndex:
             kept = ~np.isin(row, left_out)
             best, row = best[kept][:k], row[kept][:k]
         return row.astype(np.int64), score[best]
+
+    def _nearest(self, query: np.ndarray, count: np.ndarray, wanted: int) -> np.ndarray:
+        """The nearest lists that hold so many rows together, nearest first; all where they hold fewer.
+
+        Args:
+            count: (L,) rows of each; lists without any are passed over.
+        """
+        nearness = np.where(count > 0, self._partition.nearness(query), -np.inf)
+        lists = best_places(nearness, NEAR)
+        if count[lists].sum() < wanted:
+            lists = best_places(nearness, len(nearness))
+            lists = lists[count[lists] > 0]
+        return lists[: int(np.searchsorted(np.cumsum(count[lists]), wanted)) + 1]
 
     def _scores(self, row: np.ndarray, begin: np.ndarray, end: np.ndarray, query: np.ndarray) -> np.ndarray:
         """(r,) float32 of `row[begin:end]` of each list, one list after the other."""

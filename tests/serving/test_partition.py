@@ -213,3 +213,20 @@ def test_it_is_kept_beside_the_weights(partition, tmp_path):
 
 def test_the_same_seed_gives_the_same_lists(vectors, retrieval, partition, lists):
     assert (Partition.learn(vectors, retrieval, seed=0).order == partition.order).all()
+
+
+@pytest.mark.parametrize("near", [1, 3, 10_000])
+def test_how_many_lists_are_put_in_order_first_changes_nothing(
+    partition, vectors, queries, near, monkeypatch
+):
+    index = searching(partition, vectors[partition.order], 40)
+    some = np.random.default_rng(4).random(len(vectors)) < 0.05
+    for allowed in (np.ones(len(vectors), dtype=bool), some, np.zeros(len(vectors), dtype=bool)):
+        passing = index.passing(allowed, None)
+        whole = [index.search(query, 10, passing) for query in queries]
+        with monkeypatch.context() as patch:
+            patch.setattr("gfm_store.serving.partition.NEAR", near)
+            again = [index.search(query, 10, passing) for query in queries]
+        for one, other in zip(whole, again, strict=True):
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])
