@@ -152,10 +152,10 @@ def fit_dynamic(
         if trainer.early is not None:
             early = replace(model, towers=copy.deepcopy(trainer.early).cpu())
     if reader is not None and examples:
-        before = replace(reader, moments=early_moments)
-        now = reader.snapshot(-1)
+        before, now = replace(reader, moments=early_moments), reader.snapshot(-1)
+        course = _Course(reader, before, examples, plan, len(item_types), config)
+        model, early, losses = _with_blend(model, early, course, now, trainer)
         promise = now.promise
-        model, early, losses = _with_blend(model, early, reader, before, now, examples, trainer, plan, config)
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
         model,
@@ -240,79 +240,90 @@ def _snapshot_reader(
     )
 
 
+@dataclass(frozen=True)
+class _Course:
+    """What a blend is learned from and asked."""
+
+    reader: SnapshotReader
+    early: SnapshotReader
+    """The same with HGNN vectors by weights that have not seen the last days."""
+    examples: list[Example]
+    plan: Plan
+    num_types: int
+    config: Config
+
+    def trial(self) -> Blend | None:
+        """The same recipe without the last days; None where nothing lies before them."""
+        cut, blend = self.plan.validation_days - 1, self.config.blend
+        newest = cut + min(blend.min_horizon_days, self.plan.horizon_days)
+        snapshots = [self.early.embedded(one.snapshot) for one in self.examples if one.snapshot.day >= newest]
+        before = ask(self.early, snapshots, self.plan.horizon_days, until=cut)
+        if not before:
+            return None
+        return fit_blend(before, self.num_types, blend, self.config.seed, "Two-tower without the last days")[
+            0
+        ]
+
+    def fit(self, trial: Blend | None) -> tuple[Blend, list[float]]:
+        """The blend of all snapshots, with what a trial sets by the last days; and losses."""
+        blend, losses = fit_blend(self.examples, self.num_types, self.config.blend, self.config.seed)
+        if trial is not None:
+            weigh(blend, Trial.of(self.early, trial, self.plan.validation_days, self.config), self.config)
+        return blend, losses
+
+    @torch.no_grad()
+    def tower_weight(self, trainer: TwoTowerTrainer, trial: Blend | None) -> float:
+        """How much the towers count, by the last days, which neither the trial nor the early towers have seen."""
+        towers, days, weights = trainer.early, self.plan.validation_days, self.config.blend.tower_weights
+        if towers is None or trial is None or len(weights) == 1:
+            return weights[-1]
+        reader, width = self.early, trainer.sizes.layers[-1]
+        snapshot = reader.snapshot(days - 1)
+        asked = reader.targets(snapshot, days)
+        targets = asked.drawn(self.config.two_tower.validation_users, self.config.seed)
+        if not targets.user.numel():
+            return weights[-1]
+        moment, known = reader.moment(days - 1), snapshot.known
+        blend_item = trial.item_vectors(snapshot.context, known)
+        tower_item = trainer.item_vectors_at(towers, known, days - 1)[:, :width].cpu()
+
+        def scores(users: Tensor, weight: float) -> Tensor:
+            row = torch.searchsorted(targets.user, users)
+            profile = targets.profile[row]
+            blend = trial.user_vectors(targets.history.rows(row), profile, snapshot.context) @ blend_item.T
+            tower = trainer.user_vectors_at(towers, users, days - 1)[:, :width].cpu() @ tower_item.T
+            return blend + weight * tower
+
+        weight, ndcg = choose_tower_weight(
+            lambda weight: ndcg_by_user(
+                targets,
+                known,
+                reader.candidates.numel(),
+                lambda users: scores(users, weight),
+                lambda users: trainer.histories.events_before(users, moment, strong_only=True),
+            ),
+            weights,
+        )
+        progress.say(f"Towers: joined with weight {weight:g}; NDCG@10 of the last {days} days {ndcg:.4f}.")
+        return weight
+
+
 def _with_blend(
     model: DynamicModel,
     early: DynamicModel | None,
-    reader: SnapshotReader,
-    early_reader: SnapshotReader,
+    course: _Course,
     now: Snapshot,
-    examples: list[Example],
     trainer: TwoTowerTrainer | None,
-    plan: Plan,
-    config: Config,
 ) -> tuple[DynamicModel, DynamicModel | None, list[float]]:
     """The model with a blend of all snapshots, the early one with a blend of those before the last days, and losses."""
-    settings, num_types = config.blend, len(model.item_types)
-    trial = _trial_blend(early_reader, examples, plan, num_types, config)
-    weight = 0.0 if trainer is None else _tower_weight(early_reader, trainer, trial, plan, config)
-    blend, losses = fit_blend(examples, num_types, settings, config.seed)
-    if trial is not None:
-        weigh(blend, Trial.of(early_reader, trial, plan.validation_days, config), config)
-    blended = FittedBlend(blend, now.context, reader.as_of, weight, settings.max_categories)
+    trial = course.trial()
+    weight = 0.0 if trainer is None else course.tower_weight(trainer, trial)
+    blend, losses = course.fit(trial)
+    limit = course.config.blend.max_categories
+    blended = FittedBlend(blend, now.context, course.reader.as_of, weight, limit)
     whole = replace(model, blended=blended)
     if trial is None or (trainer is not None and early is None):
         return whole, None, losses
     nothing = now.context.rows(torch.zeros(0, dtype=torch.int64))
     before = replace(blended, blend=trial, context=nothing, as_of=0)
     return whole, replace(early or model, blended=before), losses
-
-
-def _trial_blend(
-    reader: SnapshotReader, examples: list[Example], plan: Plan, num_types: int, config: Config
-) -> Blend | None:
-    """The same recipe without the last days; None where nothing lies before them."""
-    cut = plan.validation_days - 1
-    newest = cut + min(config.blend.min_horizon_days, plan.horizon_days)
-    snapshots = [reader.embedded(one.snapshot) for one in examples if one.snapshot.day >= newest]
-    before = ask(reader, snapshots, plan.horizon_days, until=cut)
-    if not before:
-        return None
-    label = "Two-tower without the last days"
-    return fit_blend(before, num_types, config.blend, config.seed, label)[0]
-
-
-@torch.no_grad()
-def _tower_weight(
-    reader: SnapshotReader, trainer: TwoTowerTrainer, trial: Blend | None, plan: Plan, config: Config
-) -> float:
-    """How much the towers count, by the last days, which neither the trial blend nor the early towers have seen."""
-    towers, days, weights = trainer.early, plan.validation_days, config.blend.tower_weights
-    if towers is None or trial is None or len(weights) == 1:
-        return weights[-1]
-    snapshot, width = reader.snapshot(days - 1), trainer.sizes.layers[-1]
-    targets = reader.targets(snapshot, days).drawn(config.two_tower.validation_users, config.seed)
-    if not targets.user.numel():
-        return weights[-1]
-    moment, known = reader.moment(days - 1), snapshot.known
-    blend_item = trial.item_vectors(snapshot.context, known)
-    tower_item = trainer.item_vectors_at(towers, known, days - 1)[:, :width].cpu()
-
-    def scores(users: Tensor, weight: float) -> Tensor:
-        row = torch.searchsorted(targets.user, users)
-        profile = targets.profile[row]
-        blend = trial.user_vectors(targets.history.rows(row), profile, snapshot.context) @ blend_item.T
-        tower = trainer.user_vectors_at(towers, users, days - 1)[:, :width].cpu() @ tower_item.T
-        return blend + weight * tower
-
-    weight, ndcg = choose_tower_weight(
-        lambda weight: ndcg_by_user(
-            targets,
-            known,
-            reader.candidates.numel(),
-            lambda users: scores(users, weight),
-            lambda users: trainer.histories.events_before(users, moment, strong_only=True),
-        ),
-        weights,
-    )
-    progress.say(f"Towers: joined with weight {weight:g}; NDCG@10 of the last {days} days {ndcg:.4f}.")
-    return weight

@@ -238,13 +238,13 @@ def test_a_snapshot_keeps_all_but_its_vectors_where_early_ones_are_read(tastes, 
 
 
 def test_the_weight_of_the_towers_is_chosen_by_early_vectors(tastes, monkeypatch):
-    read, whole = [], fitting._tower_weight
+    read, whole = [], fitting._Course.tower_weight
 
-    def spy(reader, trainer, *rest):
-        read.append(reader.snapshot(6).context.factors[1])
-        return whole(reader, trainer, *rest)
+    def spy(course, *rest):
+        read.append(course.early.snapshot(6).context.factors[1])
+        return whole(course, *rest)
 
-    monkeypatch.setattr(fitting, "_tower_weight", spy)
+    monkeypatch.setattr(fitting._Course, "tower_weight", spy)
     ones = np.ones((NUM_ITEMS, 3), dtype=np.float32)
     fitted = fit(*tastes, None, lambda moment: ones, lambda moment: -ones, steps=1, tower_weights=(0.0, 1.0))
     assert set(read[0].unique().tolist()) == {-1.0}
