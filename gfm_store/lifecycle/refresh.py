@@ -40,6 +40,7 @@ from gfm_store.lifecycle.tables import (
 from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.serving.index_choice import choose_index
+from gfm_store.serving.partition import Partition
 from gfm_store.static_layer.fitting import StaticModel, checkpoint_path, fit_static, unfinished
 from gfm_store.static_layer.structure import unit
 from gfm_store.static_layer.text import TextEncoder, encode_items
@@ -67,7 +68,7 @@ from gfm_store.vectors.text_cache import TextCache
 from gfm_store.vectors.version import Alignment, DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse
 from gfm_store.warehouse.graph import read_graph, read_item_nodes
-from gfm_store.warehouse.history import read_training
+from gfm_store.warehouse.history import TrainingTables, read_training
 
 
 @dataclass
@@ -213,7 +214,6 @@ def _refresh_dynamic(
     inputs = version_name("d-", origin, as_of, static=static.version)
     if (built := _built_before(root, inputs, served)) is not None:
         return built
-    detail = warehouse.select("graph/item_detail")
     frozen = FrozenLayer(warehouse, item_node, static, config)
     text = frozen.text
     item_text = warehouse.select("graph/item_text")
@@ -228,22 +228,7 @@ def _refresh_dynamic(
         rotation, aligned = turn
         fit = fit.rotated(rotation)
         version = version_name("d-", origin, as_of, static=static.version, aligned=aligned.version)
-    item_type = fit.model.item_features(item_node, vectors, text).item_type.numpy()
-    words = warehouse.select("graph/item_words").add_column(0, "title", detail["title"])
-    rows = {
-        "retrieval": retrieval_rows(item_node, fit, config, version),
-        "user_vector": user_vector_rows(tables, fit, vectors, item_type, as_of, version),
-        "item_embedding": item_embedding_rows(item_node, detail, vectors, text, version),
-        "item_search": item_search_rows(
-            item_node, words, similarity_vectors(text, vectors), fit.available, version
-        ),
-        "co_interaction_edge": read_table(static_folder(root, static.version), "co_interaction_edge"),
-    }
-    check_item_embedding(rows["item_embedding"])
-    check_retrieval(rows["retrieval"])
-    check_retrieval(rows["item_search"])
-    check_user_vector(rows["user_vector"], rows["retrieval"])
-    check_coverage(rows["retrieval"], item_node, rows["user_vector"], tables.history)
+    rows = _rows(warehouse, item_node, static, fit, vectors, text, tables, version, config)
     watch.lap("vectors")
     partition, index = choose_index(
         fit.item_vectors,
@@ -279,6 +264,58 @@ def _refresh_dynamic(
         seconds=watch.seconds,
     )
 
+    _publish(root, record, rows, fit, partition, profile, config.serving.keep_versions)
+    return record
+
+
+def _rows(
+    warehouse: Warehouse,
+    item_node: pa.Table,
+    static: StaticRecord,
+    fit: DynamicFit,
+    vectors: np.ndarray,
+    text: np.ndarray,
+    tables: TrainingTables,
+    version: str,
+    config: Config,
+) -> dict[str, pa.Table]:
+    """The tables that a version publishes, checked."""
+    detail = warehouse.select("graph/item_detail")
+    words = warehouse.select("graph/item_words").add_column(0, "title", detail["title"])
+    item_type = fit.model.item_features(item_node, vectors, text).item_type.numpy()
+    found = similarity_vectors(text, vectors)
+    rows = {
+        "retrieval": retrieval_rows(item_node, fit, config, version),
+        "user_vector": user_vector_rows(tables, fit, vectors, item_type, tables.history.as_of, version),
+        "item_embedding": item_embedding_rows(item_node, detail, vectors, text, version),
+        "item_search": item_search_rows(item_node, words, found, fit.available, version),
+        "co_interaction_edge": read_table(
+            static_folder(warehouse.root, static.version), "co_interaction_edge"
+        ),
+    }
+    check_item_embedding(rows["item_embedding"])
+    check_retrieval(rows["retrieval"])
+    check_retrieval(rows["item_search"])
+    check_user_vector(rows["user_vector"], rows["retrieval"])
+    check_coverage(rows["retrieval"], item_node, rows["user_vector"], tables.history)
+    return rows
+
+
+def _publish(
+    root: Path,
+    record: DynamicRecord,
+    rows: dict[str, pa.Table],
+    fit: DynamicFit,
+    partition: Partition | None,
+    profile: pa.Table,
+    keep: int,
+) -> None:
+    """Let readers see a version, or keep it beside the served one where gates refuse it.
+
+    Raises:
+        GateError: they do.
+    """
+
     def write_weights(folder: Path) -> None:
         fit.model.save(folder)
         if partition is not None:
@@ -293,14 +330,11 @@ def _refresh_dynamic(
         keep_refused(root, record, write_weights, rows)
         raise refuse(record)
     with publishing(root):
-        with new_folder(root / "dynamic", version) as partial:
+        with new_folder(root / "dynamic", record.version) as partial:
             write_weights(partial)
-        publish(
-            root, record, rows, config.serving.keep_versions, lambda folder: check_written(folder, record)
-        )
+        publish(root, record, rows, keep, lambda folder: check_written(folder, record))
         remove_refused(root)
         remove_unkept(root)
-    return record
 
 
 def _served(root: Path) -> DynamicRecord | None:

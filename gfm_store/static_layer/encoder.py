@@ -133,7 +133,8 @@ class ItemEncoder:
         hgnn = _from_state(_part(tensors, "hgnn."), len(item_types))
         early_state = _part(tensors, "early.")
         early = _from_state(early_state, len(item_types)) if early_state else None
-        lexical = LexicalFactors.from_tensors(_part(tensors, "lexical."))
+        words = _part(tensors, "lexical.")  # an encoder that reads none may have been written without
+        lexical = LexicalFactors.from_tensors(words) if words else LexicalFactors.fit([], 0, seed)
         return cls(hgnn, early, lexical, item_types, frame, graph, window_days, min_users, seed)
 
     def save(self, folder: Path) -> None:

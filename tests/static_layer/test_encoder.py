@@ -139,6 +139,9 @@ def test_words_are_read_beside_sentences(root, fitted):
     none = fit_static(*graph_and_text(root), CONFIG.model_copy(update={"hgnn": WITHOUT_WORDS})).encoder
     np.testing.assert_array_equal(none.read(vectors, texts), vectors)
     assert none.hgnn.input.in_features == 8 + 7
+    tensors = {name: value for name, value in none.tensors().items() if not name.startswith("lexical.")}
+    before_words = ItemEncoder.from_tensors(tensors, none.item_types, none.graph, 40, 2, 0)
+    np.testing.assert_array_equal(vectors_of(before_words, root), vectors_of(none, root))
 
 
 def test_a_fit_gives_every_item_a_unit_vector_and_the_encoder_the_same(root, fitted):
