@@ -17,6 +17,8 @@ from gfm_store.static_layer.structure import truncated_svd, unit
 
 MAX_WORDS = 50_000
 """The most frequent ones are read."""
+MAX_TEXTS = 100_000
+"""More tell no more of how words go together."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class LexicalFactors:
             return cls(None, np.zeros((0, 0), dtype=np.float32))
         vectorizer = _vectorizer(min_df=2, max_features=MAX_WORDS)
         try:
-            words = sparse.csr_array(vectorizer.fit_transform(texts))  # (n, words)
+            read = texts[:: 1 + len(texts) // MAX_TEXTS]
+            words = sparse.csr_array(vectorizer.fit_transform(read))  # (n, words)
         except ValueError:
             return cls(None, np.zeros((0, dim), dtype=np.float32))
         scaled = truncated_svd(words, dim, seed)  # (words, dim)

@@ -43,3 +43,16 @@ def test_factors_come_back_whole_from_their_tensors():
         back = LexicalFactors.from_tensors(none.tensors())
         assert back.dim == none.dim
         np.testing.assert_array_equal(back.of(asked), np.zeros((len(asked), none.dim)))
+
+
+def test_of_many_texts_some_are_read_from_all_over(monkeypatch):
+    texts = [word for word in ("sea salt", "garden chair", "blue note") for _ in range(100)]
+    whole = LexicalFactors.fit(texts, 3, seed=0)
+    monkeypatch.setattr("gfm_store.static_layer.lexical.MAX_TEXTS", 30)
+    some = LexicalFactors.fit(texts, 3, seed=0)
+    asked = ["sea", "chair", "note blue"]
+    for one, other in zip(some.tensors()["words"], whole.tensors()["words"], strict=True):
+        assert one == other
+    np.testing.assert_allclose(
+        np.abs(some.of(asked) @ some.of(texts).T), np.abs(whole.of(asked) @ whole.of(texts).T), atol=1e-5
+    )
