@@ -112,6 +112,11 @@ def touched(history: HistoryBatch) -> tuple[Tensor, Tensor, Tensor]:
     return heard, waits, (signal == 2) & ~streamed_since
 
 
+def has_history(history: HistoryBatch) -> Tensor:
+    """(B, 1) bool: whose history holds any event."""
+    return history.slot[:, :1] >= 0
+
+
 def unheard(context: ItemContext) -> Tensor:
     """(N,) bool: the items that nobody had streamed."""
     return context.traits[:, 3] == 0
@@ -225,7 +230,9 @@ class Blend(nn.Module):
         often = (heard[:, None] @ context.categories[history.node].float())[:, 0]
         often = often / heard.sum(1, keepdim=True).clamp_min(1)
         categories = torch.cat([often, profile.float()], dim=-1) @ self.user_categories
-        momentum = self.get_buffer("momentum_weight") / 4 * self.user(state)
+        # Lists leave nothing out for those who know nothing: with them momentum stays as it was trained.
+        weight = torch.where(has_history(history), self.get_buffer("momentum_weight"), 1.0)
+        momentum = weight / 4 * self.user(state)
         return torch.cat([momentum, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
 
     def _wait(self, k: int, history: HistoryBatch) -> Tensor:

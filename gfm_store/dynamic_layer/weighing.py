@@ -2,7 +2,7 @@
 
 How much momentum weighs that is a matter of the user: training asks what is streamed next, among all items, those that
 a user knows included; lists leave these out, and rank. What a history tells of the first is worth more or less for the
-second, from catalogue to catalogue.
+second, from catalogue to catalogue. For users without a history both are the same, and nothing is set.
 
 And how much room items get in lists that nobody has streamed yet. Lists that rank by what is likely alone hardly show
 them, and who is never shown is never streamed.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gfm_store import progress
 from gfm_store.config import Config
-from gfm_store.dynamic_layer.blend import Blend, unheard
+from gfm_store.dynamic_layer.blend import Blend, has_history, unheard
 from gfm_store.dynamic_layer.blend_training import first_of_the_best
 from gfm_store.dynamic_layer.ranking import ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, Targets
@@ -48,6 +48,8 @@ class Trial:
     """(k, dim) float32."""
     momentum: slice
     """The dimensions of momentum."""
+    has_history: Tensor
+    """(U, 1) bool."""
 
     @classmethod
     @torch.no_grad()
@@ -73,12 +75,13 @@ class Trial:
             blend.user_vectors(targets.history, targets.profile, snapshot.context),
             blend.item_vectors(snapshot.context, snapshot.known),
             blend.momentum_dims,
+            has_history(targets.history),
         )
 
     def ndcg(self, momentum_weight: float, lift: float) -> Tensor:
         """(U,) float64 NDCG@10 of each user's list."""
         user = self.user.clone()
-        user[:, self.momentum] *= momentum_weight
+        user[:, self.momentum] *= torch.where(self.has_history, momentum_weight, 1.0)
 
         def scores(users: Tensor) -> Tensor:
             return user[torch.searchsorted(self.targets.user, users)] @ self.item.T + lift * self.new

@@ -616,3 +616,19 @@ def test_users_are_as_they_were_when_only_their_own_items_are_looked_at(tastes):
     with torch.no_grad():
         expected = blended.blend.user_vectors(history, profile, context, skips=True)
     assert torch.allclose(blended.user_vectors(history, profile, later), expected, atol=1e-6)
+
+
+def test_momentum_is_weighed_for_those_who_have_a_history(tastes):
+    fitted = fit(*tastes, steps=5)
+    blended = fitted.model.blended
+    known, nobody = history_of((3, 0, 2.0)), history_of(length=1)
+    both = HistoryBatch(
+        *(torch.cat(pair) for pair in zip(*(vars(h).values() for h in (known, nobody)), strict=True))
+    )
+    profile = torch.zeros(2, 0, dtype=torch.bool)
+    before = blended.user_vectors(both, profile, AS_OF)
+    blended.blend.get_buffer("momentum_weight").mul_(2.0)
+    after, momentum = blended.user_vectors(both, profile, AS_OF), blended.blend.momentum_dims
+    assert torch.equal(after[0, momentum], 2 * before[0, momentum]) and before[0, momentum].any()
+    assert torch.equal(after[1], before[1]) and before[1, momentum].any()
+    assert torch.equal(after[0, momentum.stop :], before[0, momentum.stop :])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gfm_store.config import BlendConfig, Config
+from gfm_store.dynamic_layer.history import HistoryBatch
 from gfm_store.dynamic_layer.snapshots import Targets
 from gfm_store.dynamic_layer.weighing import LIFTS, Trial, choose_lift, choose_momentum_weight, weigh
 
@@ -16,9 +17,9 @@ NUM_USERS = 10
 class Reader:
     """Two items, one of which nobody had streamed, and ten users whose first item is asked for."""
 
-    def __init__(self, targets, is_new=(False, True), seen=()):
+    def __init__(self, targets, is_new=(False, True), seen=(), nobody=()):
         self.candidates = torch.ones(2, dtype=torch.bool)
-        self._targets, self._is_new, self._seen = targets, is_new, seen
+        self._targets, self._is_new, self._seen, self._nobody = targets, is_new, seen, nobody
         self.histories = SimpleNamespace(events_before=self._events_before)
 
     def moment(self, day):
@@ -33,7 +34,9 @@ class Reader:
     def targets(self, snapshot, days):
         node = torch.tensor(self._targets)
         user = torch.arange(len(node))
-        return Drawn(user, user, node, user, torch.zeros(len(node), 1, dtype=torch.bool))
+        slot = torch.where(torch.isin(user, torch.tensor(list(self._nobody), dtype=torch.int64)), -1, 0)
+        history = HistoryBatch(user[:, None], slot[:, None], torch.zeros(len(node), 1))
+        return Drawn(user, user, node, history, torch.zeros(len(node), 1, dtype=torch.bool))
 
     def _events_before(self, users, moment, strong_only):
         assert strong_only
@@ -64,8 +67,8 @@ class Gaps(torch.nn.Module):
         return torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
     def user_vectors(self, history, profile, context):
-        nothing = torch.zeros(len(history))
-        return torch.stack([nothing + self.momentum, 0.1 * history + 0.01, nothing], dim=1)
+        user, nothing = history.node[:, 0], torch.zeros(len(history.node))
+        return torch.stack([nothing + self.momentum, 0.1 * user + 0.01, nothing], dim=1)
 
 
 def tried(reader, momentum=0.0):
@@ -118,6 +121,14 @@ def test_no_lift_and_no_trial_where_nothing_can_be_asked():
 def test_momentum_weighs_as_it_ranks_best(momentum, wanted, weight):
     trial = tried(Reader([wanted] * NUM_USERS, is_new=(False, False)), momentum)
     assert choose_momentum_weight(trial) == weight
+
+
+def test_users_without_a_history_are_not_weighed():
+    """As above users 5 to 9 would want twice the momentum; where they have no history, it stays for them."""
+    nobody = Reader([NEW] * NUM_USERS, is_new=(False, False), nobody=range(5, 10))
+    trial = tried(nobody, -0.5)
+    assert choose_momentum_weight(trial) == 1.0
+    assert torch.equal(trial.ndcg(2.0, 0.0), trial.ndcg(1.0, 0.0))
 
 
 def test_both_are_set_and_stay_without_a_trial():
