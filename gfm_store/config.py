@@ -162,7 +162,7 @@ class BlendConfig(_Settings):
     """Momentum of items, linear factors and categories in one dot product, learned on snapshots."""
 
     enabled: bool = True
-    """False leaves the papers' towers alone."""
+    """False trains the papers' towers in its place."""
     horizon_days: int = Field(14, ge=1)
     """A snapshot is asked for the days that follow it; at most a quarter of the training window."""
     min_horizon_days: int = Field(3, ge=1)
@@ -181,9 +181,6 @@ class BlendConfig(_Settings):
     """Most frequent values that are categories, of each column."""
     newcomer_cost: float = Field(0.01, ge=0, lt=1)
     """Share of the NDCG@10 of the last days that lists may lose, so that items nobody has streamed yet get a place."""
-    tower_weights: tuple[float, ...] = ()
-    """Of (0.0, 0.25, 0.5, 1.0), the papers' towers join with the weight that ranks the last days best; (1.0,) chooses
-    nothing. () trains none: they cost more than all else and add little to it."""
     steps: int = Field(400, ge=1)
     """Of the optimizer, one snapshot a step."""
     batch_size: int = Field(512, ge=2)

@@ -1,6 +1,6 @@
-"""Training the blend on snapshots, and how much the towers join it: chosen on the last days before `as_of`."""
+"""Training the blend on snapshots."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -128,25 +128,3 @@ def _loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.
     true = torch.searchsorted(candidates, node)
     own = torch.zeros_like(logits).scatter(1, true[:, None], log_q[true][:, None])
     return functional.cross_entropy(logits + own, true)
-
-
-def choose_tower_weight(ndcg_of: Callable[[float], Tensor], weights: Sequence[float]) -> tuple[float, float]:
-    """The weight of the towers beside the blend that ranks best, and its mean NDCG@10.
-
-    Of the weights whose mean is within a standard error of the best (paired by user) the smallest: what the towers add
-    must be more than chance.
-
-    Args:
-        ndcg_of: (users,) with a weight.
-        weights: ascending.
-    """
-    ndcg = torch.stack([ndcg_of(weight) for weight in weights])
-    chosen = first_of_the_best(ndcg)
-    return weights[chosen], float(ndcg[chosen].mean())
-
-
-def first_of_the_best(ndcg: Tensor) -> int:
-    """The first row of (weights, users) whose mean is a standard error or less behind the best."""
-    behind = ndcg[ndcg.mean(1).argmax()] - ndcg
-    close = behind.mean(1) <= behind.std(1, correction=0) / ndcg.shape[1] ** 0.5
-    return int(close.nonzero()[0, 0])

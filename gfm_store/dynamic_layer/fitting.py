@@ -1,8 +1,7 @@
 """From frozen item vectors and histories to a fitted model: one call for a refresh and an evaluation."""
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
 
@@ -12,14 +11,12 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from gfm_store import progress
 from gfm_store.config import Config, TwoTowerConfig
 from gfm_store.device import training_device
 from gfm_store.dynamic_layer.blend import Blend
 from gfm_store.dynamic_layer.blend_training import (
     Example,
     ask,
-    choose_tower_weight,
     fit_blend,
     read_examples,
 )
@@ -27,8 +24,7 @@ from gfm_store.dynamic_layer.history import DAY, Histories, Popularity, Vocabula
 from gfm_store.dynamic_layer.model import DynamicModel, FittedBlend
 from gfm_store.dynamic_layer.moments import Moments, Plan, plan_snapshots, read_moments
 from gfm_store.dynamic_layer.promise import Promise
-from gfm_store.dynamic_layer.ranking import ndcg_by_user
-from gfm_store.dynamic_layer.snapshots import Snapshot, SnapshotReader, newcomers, published_moments
+from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
 from gfm_store.dynamic_layer.weighing import Trial, weigh
@@ -105,7 +101,7 @@ def fit_dynamic(
     tables: TrainingTables,
     config: Config,
 ) -> DynamicFit:
-    """Fit the blend on top of frozen HGNN vectors, and the papers' towers where these are to join or stand alone.
+    """Fit the blend on top of frozen HGNN vectors; the papers' towers where it is not enabled or has nothing to learn.
 
     Args:
         item_node: the items known at the moment, by node.
@@ -115,62 +111,50 @@ def fit_dynamic(
         text: (N, text_dim), by node.
         item_text: column `text`, by node.
     """
-    two_tower = config.two_tower
     available = column(item_node, "is_available", torch.bool)
     plan = plan_snapshots(tables, available.numel(), config)
     moments, early_moments = read_moments(plan, vectors_at)
     vectors = moments.at(-1).numpy()
-    model = _untrained(item_node, item_types, vectors.shape[1], text.shape[1], tables, two_tower)
+    model = _untrained(item_node, item_types, vectors.shape[1], text.shape[1], tables, config.two_tower)
     items = model.item_features(item_node, vectors, text)
-    popularity = Popularity.from_table(tables.item_day, two_tower.popularity_windows_days)
-    lexical, reader, examples = None, None, []
+    popularity = Popularity.from_table(tables.item_day, config.two_tower.popularity_windows_days)
+    fitted = None
     if config.blend.enabled:
         texts = item_text["text"].to_pylist()
         read = [text for text, use in zip(texts, available.tolist(), strict=True) if use]
         lexical = LexicalFactors.fit(read, config.blend.lexical_factors, config.seed)
         words = torch.from_numpy(lexical.of(texts))
         reader = _snapshot_reader(item_node, items, words, model, popularity, moments, tables, config)
-        examples = read_examples(reader, plan.days, plan.horizon_days)
-    trainer, early, promise = None, None, None
-    losses: list[float] = []
-    if not examples or config.blend.tower_weights:
-        with training_device(config) as device:
-            profile = model.profile_codes(tables.history.user_feature)
-            trainer = TwoTowerTrainer(
-                tables,
-                items,
-                moments,
-                early_moments,
-                profile,
-                available,
-                model.sizes,
-                two_tower,
-                config.seed,
-                device,
-            )
-            model = replace(model, towers=trainer.fit().cpu())
-        if trainer.early is not None:
-            early = replace(model, towers=copy.deepcopy(trainer.early).cpu())
-    if reader is not None and examples:
-        before, now = replace(reader, moments=early_moments), reader.snapshot(-1)
-        course = _Course(reader, before, examples, plan, len(item_types), config)
-        model, early, losses = _with_blend(model, early, course, now, trainer)
-        promise = now.promise
+        fitted = _fit_blend(model, reader, replace(reader, moments=early_moments), plan, lexical, config)
+    if fitted is None:
+        fitted = _fit_towers(model, items, moments, early_moments, available, tables, config)
     nodes = available.nonzero()[:, 0]
     return DynamicFit(
-        model,
+        fitted.model,
         nodes.numpy(),
-        model.item_vectors(items, nodes, popularity),
+        fitted.model.item_vectors(items, nodes, popularity),
         popularity,
-        [] if trainer is None else trainer.epochs,
-        losses,
-        lexical,
-        promise,
+        fitted.epochs,
+        fitted.losses,
+        fitted.lexical,
+        fitted.promise,
         vectors,
-        early,
-        plan.validation_days if early is not None else 0,
+        fitted.early,
+        plan.validation_days if fitted.early is not None else 0,
         early_moments.at(plan.validation_days - 1).numpy(),
     )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A model and the same recipe without the last days, None where nothing could be held out; see `DynamicFit`."""
+
+    model: DynamicModel
+    early: DynamicModel | None
+    epochs: list[Epoch] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    lexical: LexicalFactors | None = None
+    promise: Promise | None = None
 
 
 def _untrained(
@@ -240,90 +224,71 @@ def _snapshot_reader(
     )
 
 
-@dataclass(frozen=True)
-class _Course:
-    """What a blend is learned from and asked."""
-
-    reader: SnapshotReader
-    early: SnapshotReader
-    """The same with HGNN vectors by weights that have not seen the last days."""
-    examples: list[Example]
-    plan: Plan
-    num_types: int
-    config: Config
-
-    def trial(self) -> Blend | None:
-        """The same recipe without the last days; None where nothing lies before them."""
-        cut, blend = self.plan.validation_days - 1, self.config.blend
-        newest = cut + min(blend.min_horizon_days, self.plan.horizon_days)
-        snapshots = [self.early.embedded(one.snapshot) for one in self.examples if one.snapshot.day >= newest]
-        before = ask(self.early, snapshots, self.plan.horizon_days, until=cut)
-        if not before:
-            return None
-        return fit_blend(before, self.num_types, blend, self.config.seed, "Two-tower without the last days")[
-            0
-        ]
-
-    def fit(self, trial: Blend | None) -> tuple[Blend, list[float]]:
-        """The blend of all snapshots, with what a trial sets by the last days; and losses."""
-        blend, losses = fit_blend(self.examples, self.num_types, self.config.blend, self.config.seed)
-        if trial is not None:
-            weigh(blend, Trial.of(self.early, trial, self.plan.validation_days, self.config), self.config)
-        return blend, losses
-
-    @torch.no_grad()
-    def tower_weight(self, trainer: TwoTowerTrainer, trial: Blend | None) -> float:
-        """How much the towers count, by the last days, which neither the trial nor the early towers have seen."""
-        towers, days, weights = trainer.early, self.plan.validation_days, self.config.blend.tower_weights
-        if towers is None or trial is None or len(weights) == 1:
-            return weights[-1]
-        reader, width = self.early, trainer.sizes.layers[-1]
-        snapshot = reader.snapshot(days - 1)
-        asked = reader.targets(snapshot, days)
-        targets = asked.drawn(self.config.two_tower.validation_users, self.config.seed)
-        if not targets.user.numel():
-            return weights[-1]
-        moment, known = reader.moment(days - 1), snapshot.known
-        blend_item = trial.item_vectors(snapshot.context, known)
-        tower_item = trainer.item_vectors_at(towers, known, days - 1)[:, :width].cpu()
-
-        def scores(users: Tensor, weight: float) -> Tensor:
-            row = torch.searchsorted(targets.user, users)
-            profile = targets.profile[row]
-            blend = trial.user_vectors(targets.history.rows(row), profile, snapshot.context) @ blend_item.T
-            tower = trainer.user_vectors_at(towers, users, days - 1)[:, :width].cpu() @ tower_item.T
-            return blend + weight * tower
-
-        weight, ndcg = choose_tower_weight(
-            lambda weight: ndcg_by_user(
-                targets,
-                known,
-                reader.candidates.numel(),
-                lambda users: scores(users, weight),
-                lambda users: trainer.histories.events_before(users, moment, strong_only=True),
-            ),
-            weights,
-        )
-        progress.say(f"Towers: joined with weight {weight:g}; NDCG@10 of the last {days} days {ndcg:.4f}.")
-        return weight
-
-
-def _with_blend(
+def _fit_blend(
     model: DynamicModel,
-    early: DynamicModel | None,
-    course: _Course,
-    now: Snapshot,
-    trainer: TwoTowerTrainer | None,
-) -> tuple[DynamicModel, DynamicModel | None, list[float]]:
-    """The model with a blend of all snapshots, the early one with a blend of those before the last days, and losses."""
-    trial = course.trial()
-    weight = 0.0 if trainer is None else course.tower_weight(trainer, trial)
-    blend, losses = course.fit(trial)
-    limit = course.config.blend.max_categories
-    blended = FittedBlend(blend, now.context, course.reader.as_of, weight, limit)
-    whole = replace(model, blended=blended)
-    if trial is None or (trainer is not None and early is None):
-        return whole, None, losses
-    nothing = now.context.rows(torch.zeros(0, dtype=torch.int64))
-    before = replace(blended, blend=trial, context=nothing, as_of=0)
-    return whole, replace(early or model, blended=before), losses
+    reader: SnapshotReader,
+    early: SnapshotReader,
+    plan: Plan,
+    lexical: LexicalFactors,
+    config: Config,
+) -> _Fitted | None:
+    """The model with a blend of all snapshots; None where no snapshot has anything to ask.
+
+    Args:
+        early: the same with HGNN vectors by weights that have not seen the last days.
+    """
+    examples = read_examples(reader, plan.days, plan.horizon_days)
+    if not examples:
+        return None
+    trial = _trial(early, examples, plan, config)
+    blend, losses = fit_blend(examples, reader.num_types, config.blend, config.seed)
+    if trial is not None:
+        weigh(blend, Trial.of(early, trial, plan.validation_days, config), config)
+    now = reader.snapshot(-1)
+    blended = FittedBlend(blend, now.context, reader.as_of, config.blend.max_categories)
+    before = None
+    if trial is not None:
+        nothing = now.context.rows(torch.zeros(0, dtype=torch.int64))
+        before = replace(model, blended=replace(blended, blend=trial, context=nothing, as_of=0))
+    return _Fitted(
+        replace(model, blended=blended), before, losses=losses, lexical=lexical, promise=now.promise
+    )
+
+
+def _trial(early: SnapshotReader, examples: list[Example], plan: Plan, config: Config) -> Blend | None:
+    """The same recipe without the last days; None where nothing lies before them."""
+    cut = plan.validation_days - 1
+    newest = cut + min(config.blend.min_horizon_days, plan.horizon_days)
+    snapshots = [early.embedded(one.snapshot) for one in examples if one.snapshot.day >= newest]
+    before = ask(early, snapshots, plan.horizon_days, until=cut)
+    if not before:
+        return None
+    return fit_blend(before, early.num_types, config.blend, config.seed, "Two-tower without the last days")[0]
+
+
+def _fit_towers(
+    model: DynamicModel,
+    items: ItemFeatures,
+    moments: Moments,
+    early_moments: Moments,
+    available: Tensor,
+    tables: TrainingTables,
+    config: Config,
+) -> _Fitted:
+    """The model with the papers' fully connected towers."""
+    with training_device(config) as device:
+        trainer = TwoTowerTrainer(
+            tables,
+            items,
+            moments,
+            early_moments,
+            model.profile_codes(tables.history.user_feature),
+            available,
+            model.sizes,
+            config.two_tower,
+            config.seed,
+            device,
+        )
+        towers = trainer.fit().cpu()
+    early = None if trainer.early is None else replace(model, towers=trainer.early.cpu())
+    return _Fitted(replace(model, towers=towers), early, epochs=trainer.epochs)

@@ -82,34 +82,28 @@ class LastDays:
     @torch.no_grad()
     def ndcg(self, entrant: Entrant) -> np.ndarray:
         """(U,) NDCG@10 of each user's list."""
-        model, blended = entrant.model, entrant.model.blended
+        blended = entrant.model.blended
         if blended is None:
             return self._rank(self._tower_scores(entrant))
-        blend = self._blend_scores(entrant, blended)
-        if model.towers is None:
-            return self._rank(blend)
-        towers = self._tower_scores(entrant)
-        return self._rank(lambda user: blend(user) + blended.tower_weight * towers(user))
+        return self._rank(self._blend_scores(entrant, blended))
 
     def _tower_scores(self, entrant: Entrant) -> Scores:
-        """The towers' part: with popularity windows where no blend stands in for them."""
         model, towers = entrant.model, entrant.model.towers
         assert towers is not None
         items = model.item_features(self._item_node, entrant.vectors, entrant.text)
         profile = model.profile_codes(self._tables.history.user_feature)
         popularity = replace(self._popularity, windows=entrant.windows)
         node_vector, day = torch.from_numpy(entrant.vectors), torch.tensor([self.days - 1])
-        width = None if model.blended is None else model.tower_dim
         item = torch.cat(
             [
-                towers.item_vectors(items.rows(part), popularity.features(part, day)[0])[:, :width]
+                towers.item_vectors(items.rows(part), popularity.features(part, day)[0])
                 for part in self._known.split(8192)
             ]
         )
 
         def scores(user: Tensor) -> Tensor:
             history = self._history(entrant, user, items.item_type)
-            return towers.user_vectors(history, node_vector, profile[user])[:, :width] @ item.T
+            return towers.user_vectors(history, node_vector, profile[user]) @ item.T
 
         return scores
 
@@ -153,7 +147,7 @@ class LastDays:
     def _context(self, entrant: Entrant) -> tuple[ItemContext, Tensor]:
         """Items as they stood before the last days, as an entrant's blend reads them; and (N,) their types."""
         settings, lexical = entrant.blend, self._lexical
-        if lexical is None or lexical.projection.shape[1] != settings.lexical_factors:
+        if lexical is None or lexical.dim != settings.lexical_factors:
             available = self._item_node["is_available"].to_pylist()
             read = [text for text, use in zip(self._texts, available, strict=True) if use]
             lexical = LexicalFactors.fit(read, settings.lexical_factors, self._config.seed)

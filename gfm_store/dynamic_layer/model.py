@@ -29,13 +29,12 @@ BLOCK = 8192
 
 @dataclass(frozen=True)
 class FittedBlend:
-    """A blend, the items as it saw them last, and how much the towers count beside it."""
+    """A blend, and the items as it saw them last."""
 
     blend: Blend
     context: ItemContext
     as_of: int
     """Moment of `context`, microseconds."""
-    tower_weight: float
     max_categories: int
     """Of each column of the profile."""
 
@@ -55,7 +54,6 @@ class FittedBlend:
         return {
             "sizes": asdict(self.blend.sizes),
             "as_of": self.as_of,
-            "tower_weight": self.tower_weight,
             "max_categories": self.max_categories,
         }
 
@@ -74,8 +72,7 @@ class FittedBlend:
         blend.load_state_dict(
             {name.removeprefix("blend."): v for name, v in state.items() if name.startswith("blend.")}
         )
-        rest = (settings[name] for name in ("as_of", "tower_weight", "max_categories"))
-        return cls(blend.eval(), context, *rest)
+        return cls(blend.eval(), context, settings["as_of"], settings["max_categories"])
 
 
 @dataclass(frozen=True)
@@ -91,10 +88,10 @@ class UserInputs:
 
 @dataclass(frozen=True)
 class DynamicModel:
-    """Blend or towers or both, vocabularies and the few numbers that requests need."""
+    """A blend or the papers' towers, vocabularies and the few numbers that requests need."""
 
     towers: TwoTower | None
-    """None where the blend stands alone."""
+    """None where there is a blend."""
     sizes: Sizes
     """Of the towers."""
     item_types: list[str]
@@ -104,20 +101,15 @@ class DynamicModel:
     history_days: int
     history_events: int
     blended: FittedBlend | None = None
-    """None leaves the towers and their popularity windows alone; a blend stands in for the windows."""
+    """None where there are towers."""
     rotation: Tensor | None = None
     """(dim - 1, dim - 1), orthogonal: turns all vectors, but for the padding, towards those of an earlier version."""
 
     @property
     def dim(self) -> int:
-        """Length of vectors: tower, then popularity windows or blend, then padding; a multiple of 8."""
-        beside = self.sizes.num_windows if self.blended is None else self.blended.blend.dim
-        return -(-(self.tower_dim + beside + 1) // 8) * 8
-
-    @property
-    def tower_dim(self) -> int:
-        """Dimensions that are the towers'."""
-        return 0 if self.towers is None else self.sizes.layers[-1]
+        """Length of vectors: of the blend, or of a tower and popularity windows, then padding; a multiple of 8."""
+        towers = self.sizes.layers[-1] + self.sizes.num_windows
+        return -(-((towers if self.blended is None else self.blended.blend.dim) + 1) // 8) * 8
 
     def categories(self, item: pa.Table, limit: int) -> Tensor:
         """(n, C) bool: languages and genres, at most `limit` of each."""
@@ -157,14 +149,13 @@ class DynamicModel:
         now = torch.tensor([-1])
         vectors = np.zeros((node.numel(), self.dim), dtype=np.float32)
         for begin in range(0, node.numel(), BLOCK):
-            part, blocks = node[begin : begin + BLOCK], []
-            if self.towers is not None:
-                tower = self.towers.item_vectors(items.rows(part), popularity.features(part, now)[0])
-                blocks.append(tower if self.blended is None else tower[:, : self.tower_dim])
+            part = node[begin : begin + BLOCK]
             if self.blended is not None:
-                blocks.append(self.blended.blend.item_vectors(self.blended.context, part))
-            block = torch.cat(blocks, dim=1).numpy()
-            vectors[begin : begin + BLOCK, : block.shape[1]] = block
+                block = self.blended.blend.item_vectors(self.blended.context, part)
+            else:
+                assert self.towers is not None
+                block = self.towers.item_vectors(items.rows(part), popularity.features(part, now)[0])
+            vectors[begin : begin + BLOCK, : block.shape[1]] = block.numpy()
         squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
         vectors[:, -1] = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
         return self._turned(vectors)
@@ -199,17 +190,13 @@ class DynamicModel:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same of the few users `user` (b,) alone; no event may be at or after `as_of`."""
         history = users.histories.newest(user, as_of, self.history_events, torch.from_numpy(item_type))
-        blocks = []
-        if self.towers is not None and users.codes is not None:
-            tower = self.towers.user_vectors(history, torch.from_numpy(item_vector), users.codes[user])
-            if self.blended is not None:
-                tower = tower[:, : self.tower_dim] * self.blended.tower_weight
-            blocks.append(tower)
         if self.blended is not None:
-            blocks.append(self.blended.user_vectors(history, users.profile[user], as_of))
-        block = torch.cat(blocks, dim=1).numpy()
+            block = self.blended.user_vectors(history, users.profile[user], as_of)
+        else:
+            assert self.towers is not None and users.codes is not None
+            block = self.towers.user_vectors(history, torch.from_numpy(item_vector), users.codes[user])
         vectors = np.zeros((len(block), self.dim), dtype=np.float32)
-        vectors[:, : block.shape[1]] = block
+        vectors[:, : block.shape[1]] = block.numpy()
         return self._turned(vectors), (history.slot >= 0).any(dim=1).numpy()
 
     def _turned(self, vectors: np.ndarray) -> np.ndarray:

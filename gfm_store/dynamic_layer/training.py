@@ -101,7 +101,7 @@ class TwoTowerTrainer:
         pair = self.tables.training_pair
         self._pairs = Pairs(*(column(pair, name) for name in ("user_index", "node", "event_ts", "n_before")))
         self._as_of = microseconds(self.tables.history.as_of)
-        self.histories = Histories.from_tables(self.tables.history)
+        self._histories = Histories.from_tables(self.tables.history)
         self.popularity = Popularity.from_table(self.tables.item_day, self.config.popularity_windows_days)
         self._item_type = self.items.item_type
         items = self.items.to(self.device)
@@ -199,7 +199,7 @@ class TwoTowerTrainer:
         distinct, position = node.unique(return_inverse=True)
         days, day = ((self._as_of - 1 - pairs.moment) // DAY).unique(return_inverse=True)
         popularity = self.popularity.features(distinct, days).to(self.device)  # (D, distinct, W)
-        history = self.histories.before(
+        history = self._histories.before(
             pairs.user, pairs.n_before, pairs.moment, self.config.history_events, self._item_type
         )
         profile = self.profile[pairs.user].to(self.device)
@@ -232,10 +232,10 @@ class TwoTowerTrainer:
         column_of = torch.full((self.candidates.numel(),), -1)
         column_of[items] = torch.arange(items.numel())
         moment = self._as_of - validation_days * DAY
-        vectors = self.item_vectors_at(model, items, validation_days - 1)
+        vectors = self._item_vectors(model, items, validation_days - 1)
         for part in users.split(RANKED_AT_ONCE):
-            scores = self.user_vectors_at(model, part, validation_days - 1) @ vectors.T
-            seen_user, seen_item = self.histories.events_before(part, moment, strong_only=True)
+            scores = self._user_vectors(model, part, validation_days - 1) @ vectors.T
+            seen_user, seen_item = self._histories.events_before(part, moment, strong_only=True)
             column = column_of[seen_item]
             scores[seen_user[column >= 0], column[column >= 0]] = -torch.inf
             top = scores.topk(min(10, items.numel()), dim=1).indices.cpu()
@@ -244,7 +244,7 @@ class TwoTowerTrainer:
             metric.update(top, torch.stack([row, target])[:, target >= 0])
         return float(metric.compute())
 
-    def item_vectors_at(self, model: TwoTower, items: Tensor, day: int) -> Tensor:
+    def _item_vectors(self, model: TwoTower, items: Tensor, day: int) -> Tensor:
         """(k, layers[-1] + W) of `items` (k,) for early towers, before a day, counted backwards from `as_of`."""
         features = self._early.at(day)
         return torch.cat(
@@ -257,13 +257,13 @@ class TwoTowerTrainer:
             ]
         )
 
-    def user_vectors_at(self, model: TwoTower, users: Tensor, day: int) -> Tensor:
+    def _user_vectors(self, model: TwoTower, users: Tensor, day: int) -> Tensor:
         """(u, layers[-1] + W) for early towers, from the histories of `users` (u,) before a day."""
         features = self._early.at(day)
         moments = torch.full_like(users, self._as_of - (day + 1) * DAY)
-        history = self.histories.before(
+        history = self._histories.before(
             users,
-            self.histories.num_before(users, moments),
+            self._histories.num_before(users, moments),
             moments,
             self.config.history_events,
             self._item_type,

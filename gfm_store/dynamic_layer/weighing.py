@@ -17,7 +17,6 @@ from torch import Tensor
 from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.dynamic_layer.blend import Blend, has_history, unheard
-from gfm_store.dynamic_layer.blend_training import first_of_the_best
 from gfm_store.dynamic_layer.ranking import ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, Targets
 
@@ -128,3 +127,10 @@ def choose_lift(trial: Trial, momentum_weight: float, cost: float) -> float:
             break
         lift = more
     return lift
+
+
+def first_of_the_best(ndcg: Tensor) -> int:
+    """The first row of (weights, users) whose mean is a standard error or less behind the best."""
+    behind = ndcg[ndcg.mean(1).argmax()] - ndcg
+    close = behind.mean(1) <= behind.std(1, correction=0) / ndcg.shape[1] ** 0.5
+    return int(close.nonzero()[0, 0])

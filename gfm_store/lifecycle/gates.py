@@ -4,7 +4,7 @@ Both recipes are asked after fits that have not seen those days. The new one's w
 served one's was kept beside its weights when that version was built, and ends where its own last days began, which is
 earlier by the time between the two versions. The HGNN vectors of both are those of the moment before the last days, by
 weights of their static versions that have not seen them. In the new recipe's favour: it knows more by the time between
-the two, and where the papers' towers join, their epochs and weight were chosen on the days that are asked. The gate is
+the two, and where it is the papers' towers, their epochs were chosen on the days that are asked. The gate is
 there for what is worse beyond doubt, not to find the better of two good ones.
 """
 

@@ -46,11 +46,6 @@ class Fold:
     graph: HeteroGraph
     sets: UserSets
 
-    @property
-    def features(self) -> Tensor:
-        """(N, in_dim) float32."""
-        return torch.cat([self.text, self.known], dim=1)
-
 
 @dataclass
 class HGNNTrainer:

@@ -8,7 +8,14 @@ import torch
 from gfm_store.config import BlendConfig, Config
 from gfm_store.dynamic_layer.history import HistoryBatch
 from gfm_store.dynamic_layer.snapshots import Targets
-from gfm_store.dynamic_layer.weighing import LIFTS, Trial, choose_lift, choose_momentum_weight, weigh
+from gfm_store.dynamic_layer.weighing import (
+    LIFTS,
+    Trial,
+    choose_lift,
+    choose_momentum_weight,
+    first_of_the_best,
+    weigh,
+)
 
 OLD, NEW = 0, 1
 NUM_USERS = 10
@@ -138,3 +145,10 @@ def test_both_are_set_and_stay_without_a_trial():
     assert (float(blend.momentum_weight), float(blend.lift)) == (1.0, 0.0)
     weigh(blend, tried(Reader([OLD] * NUM_USERS), -0.5), config)
     assert (float(blend.momentum_weight), float(blend.lift)) == (0.0, 0.25)
+
+
+def test_the_smallest_weight_wins_unless_a_larger_one_is_better_beyond_chance():
+    chance = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.9, 0.3, 0.6, 0.3], [0.2, 0.2, 0.2, 0.2]])
+    assert first_of_the_best(chance) == 0  # 0.525 against 0.5: the same within a standard error
+    assert first_of_the_best(chance + torch.tensor([[0.0], [0.5], [0.0]])) == 1
+    assert first_of_the_best(chance[[2, 0]]) == 1

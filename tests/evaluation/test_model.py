@@ -25,7 +25,7 @@ from worlds import (
 )
 
 import gfm_store
-from gfm_store.config import Config
+from gfm_store.config import BlendConfig, Config
 from gfm_store.evaluation import model as model_module
 from gfm_store.evaluation.model import (
     NOTHING,
@@ -46,9 +46,9 @@ from gfm_store.static_layer.structure import unit
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 
-TOWERS = {"blend": QUICK["blend"] | {"tower_weights": (0.0, 1.0)}}
-TINY = Config.model_validate(QUICK | TOWERS | {"threads": 1, "device": "cpu"})
-"""The papers' towers, too, so that what is asked of the model is asked of all its parts."""
+TINY = Config.model_validate(QUICK | {"threads": 1, "device": "cpu"})
+TOWERS = Change(configure=lambda config: config.model_copy(update={"blend": BlendConfig(enabled=False)}))
+"""The papers' in place of the blend."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,10 @@ def assert_same_model(before, after):
     np.testing.assert_array_equal(after.static.vectors[:count], before.static.vectors[:count])
     assert after.static.curve == before.static.curve
     assert after.space.curves == before.space.curves
-    towers = [one.space.model.towers for one in (before, after)]
-    assert all(one is not None for one in towers)
-    weights, again = (one.state_dict() for one in towers)
+    weights, again = (
+        (one.towers or one.blended.blend).state_dict() for one in (before.space.model, after.space.model)
+    )
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    blends = [one.space.model.blended for one in (before, after)]
-    weights, again = (one.blend.state_dict() for one in blends)
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
-    assert blends[0].tower_weight == blends[1].tower_weight
     users, same = np.arange(len(before.split.user_id)), users_in(after.split, before.split)
     # More users go through the model at once, which may move the last bit of a float.
     np.testing.assert_allclose(after.space.users[same], before.space.users, rtol=1e-5, atol=1e-6)
@@ -143,9 +139,13 @@ def assert_same_model(before, after):
         np.testing.assert_array_equal(again[name], ranked, err_msg=name)
 
 
-def test_events_after_the_cut_change_nothing_of_the_model(made, planted):
-    _, as_of, before = made
-    after = fit(planted, as_of)
+@pytest.mark.parametrize("change", [NOTHING, TOWERS], ids=["blend", "towers"])
+def test_events_after_the_cut_change_nothing_of_the_model(made, planted, change):
+    root, as_of, before = made
+    if change is TOWERS:
+        before = fit(root, as_of, change)
+    assert (before.space.model.towers is not None) == (change is TOWERS)
+    after = fit(planted, as_of, change)
     assert len(after.split.target_node) > len(before.split.target_node) + 100
     assert after.split.item.num_rows == before.split.item.num_rows + 2
     assert np.ptp(before.space.scorer()(np.array([0]))) > 0
@@ -175,9 +175,9 @@ def test_shapes_and_what_belongs_to_whom(made):
     )
     users = np.array([5, 0, 7])
     np.testing.assert_array_equal(space.scorer()(users), space.users[users] @ space.items.T)
-    assert list(space.curves) == ["HGNN", "two-tower", "towers"]
+    assert list(space.curves) == ["HGNN", "two-tower"]
     assert space.curves["HGNN"] == fitted.static.curve
-    assert [set(epoch) for epoch in space.curves["towers"]] == [{"loss", "validation"}] * 3
+    assert {name for step in space.curves["two-tower"] for name in step} == {"loss"}
     types = np.array(space.model.item_types)[space.item_type]
     assert types.tolist() == split.item["item_type"].to_pylist()
 
@@ -310,7 +310,7 @@ def test_without_hgnn_the_vectors_are_the_text(made):
     read = np.hstack([fitted.split.text_vector, unit(words)])
     np.testing.assert_allclose(fitted.static.vectors, unit(read), atol=1e-6)
     assert fitted.static.curve == []
-    assert list(fitted.space.curves) == ["two-tower", "towers"]
+    assert list(fitted.space.curves) == ["two-tower"]
     assert fitted.space.model.sizes.dim == 8 + TINY.hgnn.lexical_dim
 
 
@@ -348,6 +348,15 @@ def test_settings_are_changed_for_both_layers(made):
     fitted = fit(root, as_of, Change(configure=smaller))
     assert fitted.static.vectors.shape[1] == 16
     assert fitted.space.model.sizes.layers == (16,)
+
+
+def test_towers_take_the_place_of_the_blend(made):
+    root, as_of, _ = made
+    space = fit(root, as_of, TOWERS).space
+    assert list(space.curves) == ["HGNN", "towers"]
+    assert [set(epoch) for epoch in space.curves["towers"]] == [{"loss", "validation"}] * 3
+    sizes = space.model.sizes
+    assert 0 < space.model.dim - sizes.layers[-1] - sizes.num_windows <= 8  # padding
 
 
 STRONG = StandIn("interaction_event", "evaluation/strong_event")

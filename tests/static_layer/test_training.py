@@ -41,6 +41,11 @@ def folds(planted):
     return planted.folds(CONFIG.structure_dim)
 
 
+def features_of(fold):
+    """(N, in_dim): what the HGNN reads of all items."""
+    return torch.cat([fold.text, fold.known], dim=1)
+
+
 def trainer_of(folds, seed=0, checkpoint=None, candidates=None, initial=None, label="HGNN", **settings):
     if candidates is None:
         candidates = torch.ones(folds[0].graph.num_nodes, dtype=torch.bool)
@@ -62,7 +67,7 @@ def completion(model, planted, folds):
     """
     ranks = []
     for number, fold in enumerate(folds):
-        vectors = model.embed(fold.features, fold.graph)
+        vectors = model.embed(features_of(fold), fold.graph)
         for user in np.unique(planted.user[planted.fold == number]):
             nodes = planted.node[planted.user == user]
             others = planted.community != planted.community[nodes[0]]
@@ -75,7 +80,7 @@ def test_training_finds_the_communities(planted, folds):
     fold, text = folds[0], functional.pad(torch.from_numpy(planted.text), (0, CONFIG.structure_dim + 1))
 
     def measured(model):
-        known, new = model.embed(fold.features, fold.graph), model.embed_isolated(text)
+        known, new = model.embed(features_of(fold), fold.graph), model.embed_isolated(text)
         return [completion(model, planted, folds), *(purity(v, planted.community) for v in (known, new))]
 
     trainer = trainer_of(folds)
@@ -92,7 +97,7 @@ def test_training_finds_the_communities(planted, folds):
 def fitted(folds, seed=0, checkpoint=None, **settings):
     trainer = trainer_of(folds, seed, checkpoint, **settings)
     model = trainer.fit()
-    return model.embed(folds[0].features, folds[0].graph), trainer.epochs
+    return model.embed(features_of(folds[0]), folds[0].graph), trainer.epochs
 
 
 def test_the_same_seed_gives_the_same_vectors(folds):
@@ -243,7 +248,7 @@ def test_without_sets_vectors_come_from_text_alone(planted, members):
         "HGNN: no user touched two items, so there is nothing to learn from; item vectors come from text alone."
     ]
     assert trainer.epochs == []
-    vectors = model.embed(fold.features, fold.graph)
+    vectors = model.embed(features_of(fold), fold.graph)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(6))
     torch.testing.assert_close(vectors, model.embed_isolated(functional.pad(text, (0, 5))))
 
@@ -374,7 +379,7 @@ def test_an_item_alone_is_seen_as_one_that_comes_later(planted, folds):
     found = seen(alone)
     text = functional.pad(torch.from_numpy(planted.text[seeds[alone]]), (0, CONFIG.structure_dim + 1))
     torch.testing.assert_close(found[alone], model.embed_isolated(text))
-    whole = model(fold.features[inputs], blocks)
+    whole = model(features_of(fold)[inputs], blocks)
     assert float((whole[alone] - found[alone]).abs().max().detach()) > 1e-2
     nobody = torch.zeros(4, dtype=torch.bool)
     torch.testing.assert_close(seen(nobody), whole)
@@ -401,7 +406,7 @@ def test_the_query_is_the_unit_mean_of_the_context(folds):
     trainer.model.eval()
     context, candidates = torch.tensor([[3, 3, 90], [7, 12, 3]]), torch.tensor([12, 40, 41, 0])
     query, item = trainer._query_and_items(fold, context, candidates)
-    vectors = trainer.model.embed(fold.features, fold.graph)
+    vectors = trainer.model.embed(features_of(fold), fold.graph)
     torch.testing.assert_close(item, vectors[candidates])
     torch.testing.assert_close(query, functional.normalize(vectors[context].mean(1), dim=-1))
 
