@@ -18,7 +18,7 @@ from gfm_store.static_layer.structure import truncated_svd, unit
 MAX_WORDS = 50_000
 """The most frequent ones are read."""
 MAX_TEXTS = 100_000
-"""More tell no more of how words go together."""
+"""Of more, about so many are read, evenly over all, so that time and memory stay bounded."""
 
 
 @dataclass(frozen=True)
