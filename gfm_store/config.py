@@ -164,7 +164,8 @@ class BlendConfig(_Settings):
     enabled: bool = True
     """False trains the papers' towers in its place."""
     horizon_days: int = Field(14, ge=1)
-    """A snapshot is asked for the days that follow it; at most a quarter of the training window."""
+    """A snapshot is asked for the days that follow it; at most a quarter of the training window, but at least up to the
+    next snapshot."""
     min_horizon_days: int = Field(3, ge=1)
     """The newest snapshots can be asked for fewer days, but not for fewer than this: what is newest counts."""
     max_snapshots: int = Field(12, ge=1)
@@ -190,6 +191,8 @@ class BlendConfig(_Settings):
     learning_rate: float = Field(3e-3, gt=0)
     """At the top of a one-cycle schedule."""
     weight_decay: float = Field(1e-4, ge=0)
+    momentum_weight_decay: float = Field(3.0, ge=0)
+    """Of the nets that read how an item is doing. Few items hold most streams, so these would learn them by heart."""
     averaging: float = Field(0.98, ge=0, lt=1)
     """Decay per step of the moving average of the weights, which is what is kept."""
 

@@ -185,6 +185,10 @@ class Blend(nn.Module):
         """Those of `dim` in which users differ about momentum."""
         return slice(self.sizes.momentum_dim)
 
+    def momentum_parameters(self) -> list[nn.Parameter]:
+        """Of what turns how an item is doing into momentum and a general level."""
+        return [one for net in (self.item, self.momentum, self.general) for one in net.parameters()]
+
     def item_vectors(self, context: ItemContext, node: Tensor) -> Tensor:
         """(n, dim) of the items `node` (n,)."""
         hidden = self.item(self._scaled("feature", context.features[node]))

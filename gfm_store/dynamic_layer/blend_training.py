@@ -77,9 +77,13 @@ def fit_blend(
     )
     _standardise(blend, examples)
     average = AveragedModel(blend, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
-    optimizer = torch.optim.AdamW(
-        blend.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    momentum = blend.momentum_parameters()
+    others = set(blend.parameters()) - set(momentum)
+    groups = [
+        {"params": momentum, "weight_decay": config.momentum_weight_decay},
+        {"params": list(others), "weight_decay": config.weight_decay},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
     sizes = torch.tensor([float(len(example.targets.node)) for example in examples])
     steps = min(config.steps, max(MAX_EPOCHS * int(sizes.sum()) // config.batch_size, MIN_STEPS))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)

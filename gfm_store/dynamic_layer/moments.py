@@ -36,7 +36,8 @@ def plan_snapshots(tables: TrainingTables, num_items: int, config: Config) -> Pl
     """At most `max_snapshots` moments, evenly over the training window.
 
     They begin the least horizon before `as_of`, and go no further back than half of what is known: a moment with less
-    before it than after it is of another kind, as counts and ages have hardly begun.
+    before it than after it is of another kind, as counts and ages have hardly begun. Where data is thin and the window
+    long, horizons grow until they reach the next snapshot, so that no pair is left out.
     """
     as_of = microseconds(tables.history.as_of)
     moment = column(tables.training_pair, "event_ts")
@@ -48,7 +49,8 @@ def plan_snapshots(tables: TrainingTables, num_items: int, config: Config) -> Pl
     horizon = min(config.blend.horizon_days, max(span // 4, 1))
     newest = min(config.blend.min_horizon_days, horizon)
     days = np.linspace(newest - 1, max(span, horizon) - 1, config.blend.max_snapshots).round().astype(int)
-    return Plan(tables.history.as_of, np.unique(days).tolist(), horizon, validation)
+    days = np.unique(days)
+    return Plan(tables.history.as_of, days.tolist(), int(np.diff(days).max(initial=horizon)), validation)
 
 
 def held_out_days(warehouse: Warehouse, as_of: datetime, config: Config) -> int:

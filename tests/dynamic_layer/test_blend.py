@@ -121,6 +121,23 @@ def test_few_targets_take_few_steps(tastes, monkeypatch):
     assert steps(2 * targets) == MIN_STEPS
 
 
+def test_momentum_is_held_back_apart_from_the_rest(tastes):
+    def lengths(**settings):
+        blend = fit(*tastes, steps=100, **settings).model.blended.blend
+        momentum = {id(one) for one in blend.momentum_parameters()}
+        parts = [
+            torch.cat([one.flatten() for one in blend.parameters() if (id(one) in momentum) == mine])
+            for mine in (True, False)
+        ]
+        return [float(part.detach().norm()) for part in parts]
+
+    free = lengths(momentum_weight_decay=0.0)
+    held, same = lengths(momentum_weight_decay=100.0)
+    assert held < 0.4 * free[0] and same > 0.8 * free[1]
+    same, held = lengths(momentum_weight_decay=0.0, weight_decay=100.0)
+    assert same > 0.8 * free[0] and held < 0.4 * free[1]
+
+
 def test_what_never_differed_in_training_tells_nothing_later(tastes):
     fitted = fit(*tastes, steps=5)
     blended = fitted.model.blended

@@ -41,13 +41,16 @@ def plan_of(root, events, horizon_days=7, max_snapshots=5, train_days=60, min_ho
 @pytest.mark.parametrize(
     ("first_day", "settings", "expected"),
     [
-        # (days, horizon): evenly from three days before the end, to the window's or to half of what is known
-        (200, {}, ([2, 16, 30, 45, 59], 7)),
+        # (days, horizon): evenly from three days before the end, to the window's or to half of what is known; a horizon
+        # goes as far as the next snapshot
+        (200, {}, ([2, 16, 30, 45, 59], 15)),
+        (200, {"horizon_days": 15}, ([2, 16, 30, 45, 59], 15)),
+        (200, {"max_snapshots": 10}, ([2, 8, 15, 21, 27, 34, 40, 46, 53, 59], 7)),
         (60.5, {}, ([2, 9, 16, 22, 29], 7)),  # sixty-one days are known, half of it is thirty
         (200, {"max_snapshots": 1}, ([2], 7)),
-        (200, {"min_horizon_days": 5}, ([4, 18, 32, 45, 59], 7)),
-        (200, {"min_horizon_days": 30}, ([6, 19, 32, 46, 59], 7)),  # at most the horizon itself
-        (200, {"horizon_days": 30}, ([2, 16, 30, 45, 59], 15)),  # at most a quarter of the window
+        (200, {"min_horizon_days": 5}, ([4, 18, 32, 45, 59], 14)),
+        (200, {"min_horizon_days": 30}, ([6, 19, 32, 46, 59], 14)),  # at most the horizon itself
+        (200, {"horizon_days": 30, "max_snapshots": 10}, ([2, 8, 15, 21, 27, 34, 40, 46, 53, 59], 15)),  # at most a quarter of the window
         (9, {}, ([0, 1, 2, 3], 1)),  # no moment twice
         (1.5, {}, ([0], 1)),
     ],
