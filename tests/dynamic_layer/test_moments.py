@@ -50,7 +50,8 @@ def plan_of(root, events, horizon_days=7, max_snapshots=5, train_days=60, min_ho
         (200, {"max_snapshots": 1}, ([2], 7)),
         (200, {"min_horizon_days": 5}, ([4, 18, 32, 45, 59], 14)),
         (200, {"min_horizon_days": 30}, ([6, 19, 32, 46, 59], 14)),  # at most the horizon itself
-        (200, {"horizon_days": 30, "max_snapshots": 10}, ([2, 8, 15, 21, 27, 34, 40, 46, 53, 59], 15)),  # at most a quarter of the window
+        # at most a quarter of the window
+        (200, {"horizon_days": 30, "max_snapshots": 10}, ([2, 8, 15, 21, 27, 34, 40, 46, 53, 59], 15)),
         (9, {}, ([0, 1, 2, 3], 1)),  # no moment twice
         (1.5, {}, ([0], 1)),
     ],
