@@ -1,8 +1,8 @@
 """The two sides of the score: momentum of items, linear factors, and categories, in one dot product. Modules only.
 
-    blend(user, item) = t <w(user), g(item)> + b(item) + lift(item) + <C c(user), D c(item)>
-                        + sum_k s_k(item) a_k(user) <mean f_k of the history, f_k(item)>
-                        + sum_k s_k(item) sum_j v_k(j) <f_k(j), f_k(item)>, j: what waits to be streamed
+    blend(user, item) = t <w(user), g(item)> + b(item) + lift(item) + t' <C c(user), D c(item)>
+                        + sum_k t_k s_k(item) a_k(user) <mean f_k of the history, f_k(item)>
+                        + sum_k t_k s_k(item) sum_j v_k(j) <f_k(j), f_k(item)>, j: what waits to be streamed
 
 `g`, `b` and `s` read how an item is doing at a moment: log counts over trailing windows, its age, its last stream; and
 what a newcomer promises. `s` says how much of a matter of taste it is: what everybody streams is less of one. `w` and
@@ -11,7 +11,7 @@ they were streamed. Those who follow what is new get what is rising; others get 
 counts once, and less where it has only weak signals: such an item waits to be streamed, and `v` asks for it the more,
 the newer its signal is. `c` are categories: an item's language and genres; a user's profile, and how often each
 category is in the history. `lift` is the same for all items that nobody has streamed, and nothing for others. It and
-`t`, which is 1 at first, are chosen after training.
+`t`, what each part weighs and 1 at first, are set after training.
 """
 
 import math
@@ -24,6 +24,8 @@ from torch.nn import functional
 from gfm_store.dynamic_layer.history import NUM_SIGNALS, HistoryBatch
 
 NUM_TRAITS = 4
+GENERAL = 1
+"""Place of the general level among the parts; it is the same for all users."""
 HIDDEN = 64
 RECENT_EVENTS = 5.0
 """Half-life, in events, of the history's recent mean."""
@@ -160,7 +162,7 @@ class Blend(nn.Module):
         self.user = nn.Sequential(
             nn.Linear(state, HIDDEN), nn.ReLU(), nn.Dropout(0.1), nn.Linear(HIDDEN, momentum_dim)
         )
-        self.register_buffer("momentum_weight", torch.tensor(1.0))
+        self.register_buffer("scale", torch.ones(self.dim))  # of users who have a history
         self.register_buffer("lift", torch.tensor(0.0))
         self.share = nn.Sequential(nn.Linear(state, 32), nn.ReLU(), nn.Linear(32, num_factors))
         self.weak = nn.Parameter(torch.tensor(-1.0))  # softplus of it is the weight of what waits in the mean
@@ -178,12 +180,16 @@ class Blend(nn.Module):
     @property
     def dim(self) -> int:
         """Dimensions that the blend adds to a vector."""
-        return self.sizes.momentum_dim + 1 + sum(self.sizes.factor_dims) + self.sizes.category_dim
+        return sum(self.part_dims)
 
     @property
-    def momentum_dims(self) -> slice:
-        """Those of `dim` in which users differ about momentum."""
-        return slice(self.sizes.momentum_dim)
+    def part_dims(self) -> tuple[int, ...]:
+        """How many of `dim` are momentum, the general level, each factor, and categories, as they follow each other."""
+        return (self.sizes.momentum_dim, 1, *self.sizes.factor_dims, self.sizes.category_dim)
+
+    def set_weights(self, weights: Tensor) -> None:
+        """What each part weighs (parts,) for users who have a history."""
+        self.get_buffer("scale").copy_(weights.repeat_interleave(torch.tensor(self.part_dims)))
 
     def momentum_parameters(self) -> list[nn.Parameter]:
         """Of what turns how an item is doing into momentum and a general level."""
@@ -234,10 +240,8 @@ class Blend(nn.Module):
         often = (heard[:, None] @ context.categories[history.node].float())[:, 0]
         often = often / heard.sum(1, keepdim=True).clamp_min(1)
         categories = torch.cat([often, profile.float()], dim=-1) @ self.user_categories
-        # Lists leave nothing out for those who know nothing: with them momentum stays as it was trained.
-        weight = torch.where(has_history(history), self.get_buffer("momentum_weight"), 1.0)
-        momentum = weight / 4 * self.user(state)
-        return torch.cat([momentum, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
+        parts = torch.cat([self.user(state) / 4, torch.ones_like(state[:, :1]), *tastes, categories], dim=-1)
+        return parts * torch.where(has_history(history), self.get_buffer("scale"), 1.0)
 
     def _wait(self, k: int, history: HistoryBatch) -> Tensor:
         """(B, L): how much an item that waits is asked for by factor k."""

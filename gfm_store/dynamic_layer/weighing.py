@@ -1,8 +1,9 @@
 """What is set on a blend after training, by the last days before `as_of`, which an early blend has not seen.
 
-How much momentum weighs that is a matter of the user: training asks what is streamed next, among all items, those that
-a user knows included; lists leave these out, and rank. What a history tells of the first is worth more or less for the
-second, from catalogue to catalogue. For users without a history both are the same, and nothing is set.
+What each part of the score weighs. The blend learns from moments with the HGNN vectors of their time, but the weights
+of the HGNN have seen the days that are asked for. So its vectors tell more there than they will of days to come, the
+more so the fewer users there are, and what other parts could have told is left to them. The last days are asked with
+weights that have not seen them.
 
 And how much room items get in lists that nobody has streamed yet. Lists that rank by what is likely alone hardly show
 them, and who is never shown is never streamed.
@@ -16,12 +17,14 @@ from torch import Tensor
 
 from gfm_store import progress
 from gfm_store.config import Config
-from gfm_store.dynamic_layer.blend import Blend, has_history, unheard
+from gfm_store.dynamic_layer.blend import GENERAL, Blend, has_history, unheard
 from gfm_store.dynamic_layer.ranking import ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, Targets
 
-MOMENTUM_WEIGHTS = (1.0, 0.75, 1.5, 0.5, 2.0, 0.25, 0.0)
-"""As trained, and ever further from it."""
+PRIOR = 0.5
+"""Standard deviation of the logarithms of parts' weights before anything is asked."""
+DRAWN = 4096
+"""Items beside the targets that weights are told by, where more are known."""
 LIFTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 """Added to scores, which are logarithms of odds."""
 
@@ -45,8 +48,8 @@ class Trial:
     """(U, dim) float32, by `targets.user`."""
     item: Tensor
     """(k, dim) float32."""
-    momentum: slice
-    """The dimensions of momentum."""
+    part_dims: tuple[int, ...]
+    """See `Blend`."""
     has_history: Tensor
     """(U, 1) bool."""
 
@@ -73,64 +76,114 @@ class Trial:
             is_new[snapshot.known].float(),
             blend.user_vectors(targets.history, targets.profile, snapshot.context),
             blend.item_vectors(snapshot.context, snapshot.known),
-            blend.momentum_dims,
+            blend.part_dims,
             has_history(targets.history),
         )
 
-    def ndcg(self, momentum_weight: float, lift: float) -> Tensor:
-        """(U,) float64 NDCG@10 of each user's list."""
-        user = self.user.clone()
-        user[:, self.momentum] *= torch.where(self.has_history, momentum_weight, 1.0)
+    def as_trained(self) -> Tensor:
+        """(parts,): weights of 1."""
+        return torch.ones(len(self.part_dims))
+
+    def ndcg(self, weights: Tensor, lift: float) -> Tensor:
+        """(U,) float64 NDCG@10 of each user's list.
+
+        Args:
+            weights: (parts,), for users who have a history.
+        """
+        scale = weights.repeat_interleave(torch.tensor(self.part_dims))
+        user = self.user * torch.where(self.has_history, scale, 1.0)
 
         def scores(users: Tensor) -> Tensor:
             return user[torch.searchsorted(self.targets.user, users)] @ self.item.T + lift * self.new
 
-        def seen(users: Tensor) -> tuple[Tensor, Tensor]:
-            return self.reader.histories.events_before(users, self.moment, strong_only=True)
+        return ndcg_by_user(self.targets, self.known, self.reader.candidates.numel(), scores, self._seen)
 
-        return ndcg_by_user(self.targets, self.known, self.reader.candidates.numel(), scores, seen)
+    def _seen(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        """Places among users (u,) and the items that they had streamed."""
+        return self.reader.histories.events_before(users, self.moment, strong_only=True)
+
+    def parts(self, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What each part says of some items to users who have a history.
+
+        The items are all targets and at most `DRAWN` others that had been streamed, each of which stands for as many
+        as are left out. What a user had streamed is asked of nobody.
+
+        Returns:
+            (parts, u, c) float32; (u, c) float32 what is added to the scores; (n, 2) int64, user and item of a target.
+        """
+        place = torch.full((self.reader.candidates.numel(),), -1)
+        place[self.known] = torch.arange(self.known.numel())
+        mine = self.has_history[self.targets.row, 0]
+        users, row = self.targets.row[mine].unique(return_inverse=True)
+        asked, column = place[self.targets.node[mine]].unique(return_inverse=True)
+        old = self.new == 0
+        old[asked] = False
+        others = old.nonzero()[:, 0]
+        drawn = torch.randperm(others.numel(), generator=torch.Generator().manual_seed(seed))[:DRAWN]
+        items = torch.cat([asked, others[drawn]])
+        stands_for = torch.ones(items.numel())
+        stands_for[asked.numel() :] = others.numel() / max(drawn.numel(), 1)
+        added = stands_for.log().repeat(users.numel(), 1)
+        seen_user, seen_item = self._seen(self.targets.user[users])
+        there = torch.full_like(place, -1)
+        there[self.known[items]] = torch.arange(items.numel())
+        seen = there[seen_item] >= 0
+        added[seen_user[seen], there[seen_item[seen]]] = -torch.inf
+        sides = (side.split(self.part_dims, dim=1) for side in (self.user[users], self.item[items]))
+        said = torch.stack([user @ item.T for user, item in zip(*sides, strict=True)])
+        return said, added, torch.stack([row, column], dim=1)
 
 
 def weigh(blend: Blend, trial: Trial | None, config: Config) -> None:
-    """Set momentum's weight and the lift of a blend, by a trial of the same recipe. Without one they stay."""
+    """Set the weights of parts and the lift of a blend, by a trial of the same recipe. Without one they stay."""
     if trial is None:
         return
-    momentum_weight = choose_momentum_weight(trial)
-    lift = choose_lift(trial, momentum_weight, config.blend.newcomer_cost)
-    blend.get_buffer("momentum_weight").fill_(momentum_weight)
+    weights = fit_weights(trial, config.seed)
+    lift = choose_lift(trial, weights, config.blend.newcomer_cost)
+    blend.set_weights(weights)
     blend.get_buffer("lift").fill_(lift)
-    reached = [float(trial.ndcg(*one).mean()) for one in ((1.0, 0.0), (momentum_weight, lift))]
+    before, after = (float(trial.ndcg(*one).mean()) for one in ((trial.as_trained(), 0.0), (weights, lift)))
+    momentum, _, words, hgnn, categories = weights.tolist()
     progress.say(
-        f"Users' momentum weighs {momentum_weight:g}, new items are lifted by {lift:g}: "
-        f"NDCG@10 of the last days {reached[0]:.4f} -> {reached[1]:.4f}."
+        f"Weights: momentum {momentum:.2f}, words {words:.2f}, HGNN {hgnn:.2f}, categories {categories:.2f}; new items "
+        f"are lifted by {lift:g}: NDCG@10 of the last days {before:.4f} -> {after:.4f}."
     )
 
 
-def choose_momentum_weight(trial: Trial) -> float:
-    """Of those that rank within a standard error of the best the first: what is gained must be more than chance."""
-    return MOMENTUM_WEIGHTS[
-        first_of_the_best(torch.stack([trial.ndcg(one, 0.0) for one in MOMENTUM_WEIGHTS]))
-    ]
+def fit_weights(trial: Trial, seed: int) -> Tensor:
+    """(parts,): the most likely weights of the parts in which users differ, after what they streamed in the last days;
+    their logarithms are normally distributed around 0 (`PRIOR`). The general level is the measure and stays 1."""
+    said, added, target = trial.parts(seed)
+    logarithm = torch.zeros(len(trial.part_dims), requires_grad=True)
+    differs = torch.ones_like(logarithm)
+    differs[GENERAL] = 0.0
+    if not target.numel():
+        return trial.as_trained()
+    optimizer = torch.optim.LBFGS([logarithm], max_iter=30, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        scores = torch.einsum("k,kuc->uc", (differs * logarithm).exp(), said) + added
+        likelihood = scores.log_softmax(dim=1)[target[:, 0], target[:, 1]].sum()
+        negative: Tensor = ((logarithm / PRIOR).square().sum() / 2 - likelihood) / len(target)
+        negative.backward()
+        return negative
+
+    optimizer.step(loss)
+    return (differs * logarithm).exp().detach()
 
 
-def choose_lift(trial: Trial, momentum_weight: float, cost: float) -> float:
+def choose_lift(trial: Trial, weights: Tensor, cost: float) -> float:
     """The greatest of `LIFTS`, all smaller ones included, that costs no more than this share of the NDCG@10.
 
     0 where no new items were known before the last days.
     """
     if not trial.new.any():
         return 0.0
-    without = trial.ndcg(momentum_weight, 0.0).mean()
+    without = trial.ndcg(weights, 0.0).mean()
     lift = 0.0
     for more in LIFTS[1:]:
-        if trial.ndcg(momentum_weight, more).mean() < (1 - cost) * without:
+        if trial.ndcg(weights, more).mean() < (1 - cost) * without:
             break
         lift = more
     return lift
-
-
-def first_of_the_best(ndcg: Tensor) -> int:
-    """The first row of (weights, users) whose mean is a standard error or less behind the best."""
-    behind = ndcg[ndcg.mean(1).argmax()] - ndcg
-    close = behind.mean(1) <= behind.std(1, correction=0) / ndcg.shape[1] ** 0.5
-    return int(close.nonzero()[0, 0])

@@ -586,7 +586,23 @@ def test_users_are_as_they_were_when_only_their_own_items_are_looked_at(tastes):
     assert torch.allclose(blended.user_vectors(history, profile, later), expected, atol=1e-6)
 
 
-def test_momentum_is_weighed_for_those_who_have_a_history(tastes):
+@pytest.mark.parametrize("last", [True, False])
+def test_the_hgnn_weighs_what_its_vectors_tell_of_days_that_it_has_not_seen(tastes, last):
+    """Vectors of the past know users' tastes. Those of the last days, which nothing has seen, know them or do not."""
+    known = np.zeros((NUM_ITEMS, 3), dtype=np.float32)
+    known[np.arange(NUM_ITEMS), np.arange(NUM_ITEMS) % 2] = 1.0
+    unknown = known[np.random.default_rng(0).permutation(NUM_ITEMS)]
+
+    def early_at(moment):
+        return known if last or moment < ago(8) else unknown
+
+    fitted = fit(*tastes, vectors_at=lambda _: known, early_at=early_at)
+    blend = fitted.model.blended.blend
+    *_, hgnn, _ = (float(part.mean()) for part in blend.get_buffer("scale").split(blend.part_dims))
+    assert hgnn > 0.8 if last else hgnn < 0.6
+
+
+def test_parts_are_weighed_for_those_who_have_a_history(tastes):
     fitted = fit(*tastes, steps=5)
     blended = fitted.model.blended
     known, nobody = history_of((3, 0, 2.0)), history_of(length=1)
@@ -594,9 +610,12 @@ def test_momentum_is_weighed_for_those_who_have_a_history(tastes):
         *(torch.cat(pair) for pair in zip(*(vars(h).values() for h in (known, nobody)), strict=True))
     )
     profile = torch.zeros(2, 0, dtype=torch.bool)
+    parts = blended.blend.part_dims
+    blended.blend.set_weights(torch.ones(len(parts)))
     before = blended.user_vectors(both, profile, AS_OF)
-    blended.blend.get_buffer("momentum_weight").mul_(2.0)
-    after, momentum = blended.user_vectors(both, profile, AS_OF), blended.blend.momentum_dims
-    assert torch.equal(after[0, momentum], 2 * before[0, momentum]) and before[0, momentum].any()
-    assert torch.equal(after[1], before[1]) and before[1, momentum].any()
-    assert torch.equal(after[0, momentum.stop :], before[0, momentum.stop :])
+    blended.blend.set_weights(torch.arange(1.0, len(parts) + 1))
+    after = blended.user_vectors(both, profile, AS_OF)
+    assert before[0, : parts[0]].any() and before[1, : parts[0]].any()
+    for k, (one, other) in enumerate(zip(before[0].split(parts), after[0].split(parts), strict=True)):
+        assert torch.allclose(other, (k + 1) * one)
+    assert torch.equal(after[1], before[1])

@@ -1,21 +1,17 @@
-"""What momentum weighs and how far new items are lifted, by hand-computed lists of ten users."""
+"""What parts of the score weigh and how far new items are lifted, by hand-computed lists of ten users."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
 
 from gfm_store.config import BlendConfig, Config
+from gfm_store.dynamic_layer import weighing
 from gfm_store.dynamic_layer.history import HistoryBatch
 from gfm_store.dynamic_layer.snapshots import Targets
-from gfm_store.dynamic_layer.weighing import (
-    LIFTS,
-    Trial,
-    choose_lift,
-    choose_momentum_weight,
-    first_of_the_best,
-    weigh,
-)
+from gfm_store.dynamic_layer.weighing import LIFTS, PRIOR, Trial, choose_lift, fit_weights, weigh
 
 OLD, NEW = 0, 1
 NUM_USERS = 10
@@ -62,20 +58,23 @@ class Drawn(Targets):
 class Gaps(torch.nn.Module):
     """A blend by which user i prefers the old item by i tenths and a bit, and momentum adds `momentum` to it."""
 
-    momentum_dims = slice(0, 1)
+    part_dims = (1, 1, 1, 1, 1)  # momentum, general, words, HGNN, categories; the last three say nothing
 
     def __init__(self, momentum=0.0):
         super().__init__()
         self.momentum = momentum
-        self.register_buffer("momentum_weight", torch.tensor(1.0))
+        self.weights = torch.ones(5)
         self.register_buffer("lift", torch.tensor(0.0))
 
+    def set_weights(self, weights):
+        self.weights = weights
+
     def item_vectors(self, context, known):
-        return torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+        return torch.tensor([[1.0, 1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 1.0]])
 
     def user_vectors(self, history, profile, context):
         user, nothing = history.node[:, 0], torch.zeros(len(history.node))
-        return torch.stack([nothing + self.momentum, 0.1 * user + 0.01, nothing], dim=1)
+        return torch.stack([nothing + self.momentum, 0.1 * user + 0.01, nothing, nothing, nothing], dim=1)
 
 
 def tried(reader, momentum=0.0):
@@ -83,7 +82,7 @@ def tried(reader, momentum=0.0):
 
 
 def lifted(reader, cost):
-    return choose_lift(tried(reader), 1.0, cost)
+    return choose_lift(tried(reader), torch.ones(5), cost)
 
 
 # A user who gets the new item first finds the old one second: 1 / log2(3) = 0.631 instead of 1. A lift of 0.25 does
@@ -114,41 +113,77 @@ def test_no_lift_and_no_trial_where_nothing_can_be_asked():
     assert tried(Reader([NEW] * NUM_USERS)) is None
 
 
-# User i puts the first item first where t x momentum + 0.1 i + 0.01 > 0; both items had been streamed.
+def most_likely(momentum, wanted):
+    """The weight t of momentum by scipy: users want an item of two, of which the first is worth more by
+    t x momentum + 0.1 i + 0.01."""
+    first = torch.tensor(wanted) == OLD
+    gap = 0.1 * torch.arange(len(wanted)) + 0.01
+
+    def loss(logarithm):
+        lead = torch.e**logarithm * momentum + gap
+        return float((torch.where(first, -lead, lead).exp() + 1).log().sum()) + (logarithm / PRIOR) ** 2 / 2
+
+    return torch.e ** minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-9}).x
+
+
+# As far as momentum says what is wanted, it weighs more; as far as it misleads, less.
 @pytest.mark.parametrize(
-    ("momentum", "wanted", "weight"),
-    [
-        (-1.3, 1, 1.0),  # all put the second first, as they want it
-        (-0.8, 1, 1.5),  # users 8 and 9 would not: 0.926
-        (-0.5, 1, 2.0),  # users 5 to 9 would not, with 1.5 still two
-        (-0.5, 0, 0.0),  # five want what the others get, with 0.25 still two
-        (0.5, 1, 1.0),  # nothing helps
-    ],
+    ("momentum", "wanted", "more"),
+    [(-1.3, [1] * 10, True), (0.5, [0] * 10, True), (2.0, [0, 1] * 5, False), (-0.5, [0] * 10, False)],
 )
-def test_momentum_weighs_as_it_ranks_best(momentum, wanted, weight):
-    trial = tried(Reader([wanted] * NUM_USERS, is_new=(False, False)), momentum)
-    assert choose_momentum_weight(trial) == weight
+def test_parts_weigh_what_is_most_likely(momentum, wanted, more):
+    weights = fit_weights(tried(Reader(wanted, is_new=(False, False)), momentum), seed=0)
+    assert float(weights[0]) == pytest.approx(most_likely(momentum, wanted), rel=1e-3)
+    assert (float(weights[0]) > 1) == more
+    assert float(weights[1]) == 1.0  # the general level is the measure
+    assert weights[2:].tolist() == [1.0, 1.0, 1.0]  # they say nothing
 
 
-def test_users_without_a_history_are_not_weighed():
-    """As above users 5 to 9 would want twice the momentum; where they have no history, it stays for them."""
-    nobody = Reader([NEW] * NUM_USERS, is_new=(False, False), nobody=range(5, 10))
-    trial = tried(nobody, -0.5)
-    assert choose_momentum_weight(trial) == 1.0
-    assert torch.equal(trial.ndcg(2.0, 0.0), trial.ndcg(1.0, 0.0))
+def test_users_without_a_history_neither_weigh_nor_are_weighed():
+    """The five who want the second item, against what momentum says, have no history."""
+    reader = Reader([OLD] * 5 + [NEW] * 5, is_new=(False, False), nobody=range(5, 10))
+    trial = tried(reader, 0.5)
+    weights = fit_weights(trial, seed=0)
+    assert float(weights[0]) == pytest.approx(most_likely(0.5, [OLD] * 5), rel=1e-3)
+    turned = torch.tensor([-2.0, 1.0, 1.0, 1.0, 1.0])  # turns the first half around
+    assert trial.ndcg(turned, 0.0)[:5].sum() < 5 == trial.ndcg(torch.ones(5), 0.0)[:5].sum()
+    assert torch.equal(trial.ndcg(turned, 0.0)[5:], trial.ndcg(torch.ones(5), 0.0)[5:])
+    nobody = tried(Reader([OLD] * 3, is_new=(False, False), nobody=range(3)), 0.5)
+    assert fit_weights(nobody, seed=0).tolist() == [1.0] * 5
+
+
+def test_items_left_out_are_stood_for(monkeypatch):
+    """Of four items that nobody asked for two are drawn, and count twice; what is new or seen counts nothing."""
+    monkeypatch.setattr(weighing, "DRAWN", 2)
+    seen = SimpleNamespace(events_before=lambda *_, **__: (torch.tensor([1]), torch.tensor([2])))
+    user, node = torch.tensor([7, 9]), torch.tensor([2, 1])
+    history = HistoryBatch(node[:, None], torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1))
+    trial = Trial(
+        reader=SimpleNamespace(histories=seen, candidates=torch.ones(8, dtype=torch.bool)),
+        targets=Targets(user, torch.tensor([0, 1]), node, history, torch.zeros(2, 0, dtype=torch.bool)),
+        moment=0,
+        known=torch.arange(1, 8),
+        new=torch.tensor([0.0, 0, 0, 0, 0, 0, 1]),
+        user=torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+        item=torch.arange(1.0, 8)[:, None].repeat(1, 2),
+        part_dims=(1, 1),
+        has_history=torch.ones(2, 1, dtype=torch.bool),
+    )
+    said, added, target = trial.parts(seed=0)
+    assert target.tolist() == [[0, 1], [1, 0]]  # columns are items 1 and 2, then the two drawn
+    assert added[0].tolist() == pytest.approx([0.0, 0.0, math.log(2), math.log(2)])
+    assert added[1].tolist() == pytest.approx([0.0, -math.inf, math.log(2), math.log(2)])
+    drawn = said[0, 0, 2:]
+    assert set(drawn.tolist()) < {3.0, 4.0, 5.0, 6.0} and len(set(drawn.tolist())) == 2
+    assert said[:, :, 1].tolist() == [[2.0, 6.0], [4.0, 8.0]]
 
 
 def test_both_are_set_and_stay_without_a_trial():
     blend = Gaps()
     config = Config(blend=BlendConfig(newcomer_cost=0.112))
     weigh(blend, None, config)
-    assert (float(blend.momentum_weight), float(blend.lift)) == (1.0, 0.0)
-    weigh(blend, tried(Reader([OLD] * NUM_USERS), -0.5), config)
-    assert (float(blend.momentum_weight), float(blend.lift)) == (0.0, 0.25)
-
-
-def test_the_smallest_weight_wins_unless_a_larger_one_is_better_beyond_chance():
-    chance = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.9, 0.3, 0.6, 0.3], [0.2, 0.2, 0.2, 0.2]])
-    assert first_of_the_best(chance) == 0  # 0.525 against 0.5: the same within a standard error
-    assert first_of_the_best(chance + torch.tensor([[0.0], [0.5], [0.0]])) == 1
-    assert first_of_the_best(chance[[2, 0]]) == 1
+    assert (blend.weights.tolist(), float(blend.lift)) == ([1.0] * 5, 0.0)
+    weigh(blend, tried(Reader([OLD] * NUM_USERS)), config)
+    assert (blend.weights.tolist(), float(blend.lift)) == ([1.0] * 5, 0.25)
+    weigh(blend, tried(Reader([OLD] * NUM_USERS, is_new=(False, False)), 0.5), config)
+    assert float(blend.weights[0]) == pytest.approx(most_likely(0.5, [OLD] * NUM_USERS), rel=1e-3)
