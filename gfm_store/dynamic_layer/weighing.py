@@ -1,9 +1,8 @@
 """What is set on a blend after training, by the last days before `as_of`, which an early blend has not seen.
 
 What each part of the score weighs. The blend learns from moments with the HGNN vectors of their time, but the weights
-of the HGNN have seen the days that are asked for. So its vectors tell more there than they will of days to come, the
-more so the fewer users there are, and what other parts could have told is left to them. The last days are asked with
-weights that have not seen them.
+of the HGNN have seen the days that are asked for. So its vectors can tell more there than they will of days to come,
+and what other parts could have told is left to them. The last days are asked with weights that have not seen them.
 
 And how much room items get in lists that nobody has streamed yet. Lists that rank by what is likely alone hardly show
 them, and who is never shown is never streamed.
@@ -105,8 +104,8 @@ class Trial:
     def parts(self, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """What each part says of some items to users who have a history.
 
-        The items are all targets and at most `DRAWN` others that had been streamed, each of which stands for as many
-        as are left out. What a user had streamed is asked of nobody.
+        The items are all targets and at most `DRAWN` others that had been streamed, which stand for all others in
+        equal parts. What a user had streamed is no answer.
 
         Returns:
             (parts, u, c) float32; (u, c) float32 what is added to the scores; (n, 2) int64, user and item of a target.
@@ -154,11 +153,11 @@ def fit_weights(trial: Trial, seed: int) -> Tensor:
     """(parts,): the most likely weights of the parts in which users differ, after what they streamed in the last days;
     their logarithms are normally distributed around 0 (`PRIOR`). The general level is the measure and stays 1."""
     said, added, target = trial.parts(seed)
+    if not target.numel():
+        return trial.as_trained()
     logarithm = torch.zeros(len(trial.part_dims), requires_grad=True)
     differs = torch.ones_like(logarithm)
     differs[GENERAL] = 0.0
-    if not target.numel():
-        return trial.as_trained()
     optimizer = torch.optim.LBFGS([logarithm], max_iter=30, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
