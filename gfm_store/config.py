@@ -193,6 +193,8 @@ class BlendConfig(_Settings):
     weight_decay: float = Field(1e-4, ge=0)
     momentum_weight_decay: float = Field(3.0, ge=0)
     """Of the nets that read how an item is doing. Few items hold most streams, so these would learn them by heart."""
+    level_weight_decay: float = Field(1.0, ge=0)
+    """Of the net that learns the general level first, where the last days are told better so."""
     averaging: float = Field(0.98, ge=0, lt=1)
     """Decay per step of the moving average of the weights, which is what is kept."""
 

@@ -137,6 +137,8 @@ class BlendSizes:
     num_profile: int
     """Categories of users."""
     category_dim: int
+    level_first: bool = False
+    """A part of the general level has a net of its own, which is learned before all else; see `fit_blend`."""
 
 
 class Blend(nn.Module):
@@ -155,6 +157,7 @@ class Blend(nn.Module):
         )
         self.momentum = nn.Linear(HIDDEN, momentum_dim)
         self.general = nn.Linear(HIDDEN, 1)
+        self.level = _level(num_features) if sizes.level_first else None
         num_factors = len(sizes.factor_dims)
         self.personal = nn.Linear(HIDDEN, num_factors)  # softplus of it is `s`, which is 1 at first
         nn.init.zeros_(self.personal.weight)
@@ -202,7 +205,15 @@ class Blend(nn.Module):
         personal = functional.softplus(self.personal(hidden))
         factors = (personal[:, k, None] * table[node] for k, table in enumerate(context.factors))
         general = self.general(hidden) + self.get_buffer("lift") * unheard(context)[node, None]
+        if self.level is not None:
+            general = general + self.levels(context, node)
         return torch.cat([self.momentum(hidden), general, *factors, categories], dim=-1)
+
+    def levels(self, context: ItemContext, node: Tensor) -> Tensor:
+        """(n, 1): what is learned first of the general level of the items `node` (n,)."""
+        assert self.level is not None
+        level: Tensor = self.level(self._scaled("feature", context.features[node]))
+        return level
 
     def user_vectors(
         self,
@@ -257,6 +268,12 @@ class Blend(nn.Module):
 def _sum_over(node: Tensor, table: Tensor, weight: Tensor) -> Tensor:
     """(B, r): rows of `table` (N, r) at `node` (B, L), weighted (B, L), summed over L."""
     return functional.embedding_bag(node, table, mode="sum", per_sample_weights=weight)
+
+
+def _level(num_features: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(num_features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+    )
 
 
 def _small(rows: int, columns: int) -> nn.Parameter:

@@ -1,10 +1,12 @@
 """Training the blend on snapshots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -17,6 +19,8 @@ MAX_EPOCHS = 30
 """Times that a target is drawn, on average, at most: more would learn the few users of a small warehouse by heart."""
 MIN_STEPS = 50
 """With fewer, not even what popularity is worth is learned, however few targets there are."""
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,21 @@ def ask(
 
 
 def fit_blend(
-    examples: list[Example], num_types: int, config: BlendConfig, seed: int, label: str = "Two-tower"
+    examples: list[Example],
+    num_types: int,
+    config: BlendConfig,
+    seed: int,
+    label: str = "Two-tower",
+    level_first: bool = False,
 ) -> tuple[Blend, list[float]]:
     """Softmax of each target among the candidates of its step, one snapshot a step; returns the losses, too.
 
     Candidates are the step's own targets and uniform draws from the items known at the snapshot; the logarithm of
     the probability of being one is subtracted from the score (logQ), but for the target itself. Of `config.steps`
     there are fewer where targets are few.
+
+    Args:
+        level_first: learn first what everybody streams, without any tastes, and then the blend on top of that.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -73,35 +85,67 @@ def fit_blend(
             num_categories=context.categories.shape[1],
             num_profile=examples[0].targets.profile.shape[1],
             category_dim=config.category_dim,
+            level_first=level_first,
         )
     )
     _standardise(blend, examples)
-    average = AveragedModel(blend, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+    descent = _Descent(examples, config, generator)
+    level = []
+    if blend.level is not None:
+        level = list(blend.level.parameters())
+        held = [{"params": level, "weight_decay": config.level_weight_decay}]
+        learned, _ = descent.run(f"{label}, level", blend.level, held, partial(_level_loss, blend))
+        blend.level.load_state_dict(learned.state_dict())
+        blend.level.requires_grad_(False)
     momentum = blend.momentum_parameters()
-    others = set(blend.parameters()) - set(momentum)
+    others = set(blend.parameters()) - set(momentum) - set(level)
     groups = [
         {"params": momentum, "weight_decay": config.momentum_weight_decay},
         {"params": list(others), "weight_decay": config.weight_decay},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
-    sizes = torch.tensor([float(len(example.targets.node)) for example in examples])
-    steps = min(config.steps, max(MAX_EPOCHS * int(sizes.sum()) // config.batch_size, MIN_STEPS))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
-    losses = []
-    with progress.task(label, steps, "steps") as task:
-        for _ in range(steps):
-            example = examples[int(torch.multinomial(sizes, 1, generator=generator))]
-            loss = _loss(blend, example, config, generator)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            average.update_parameters(blend)
-            losses.append(float(loss.detach()))
-            task.advance()
-    fitted = average.module
-    assert isinstance(fitted, Blend)
+    fitted, losses = descent.run(label, blend, groups, partial(_loss, blend))
     return fitted.eval(), losses
+
+
+@dataclass(frozen=True)
+class _Descent:
+    """Steps of the optimizer, each on one of the examples, drawn by the number of its targets."""
+
+    examples: list[Example]
+    config: BlendConfig
+    generator: torch.Generator
+
+    def run(
+        self,
+        label: str,
+        net: Net,
+        groups: list[dict[str, Any]],
+        loss_of: Callable[[Example, BlendConfig, torch.Generator], Tensor],
+    ) -> tuple[Net, list[float]]:
+        """The moving average of a net's weights while it learns, and the losses.
+
+        Args:
+            groups: of parameters, as the optimizer takes them.
+        """
+        config = self.config
+        average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+        sizes = torch.tensor([float(len(example.targets.node)) for example in self.examples])
+        steps = min(config.steps, max(MAX_EPOCHS * int(sizes.sum()) // config.batch_size, MIN_STEPS))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
+        losses = []
+        with progress.task(label, steps, "steps") as task:
+            for _ in range(steps):
+                example = self.examples[int(torch.multinomial(sizes, 1, generator=self.generator))]
+                loss = loss_of(example, config, self.generator)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                average.update_parameters(net)
+                losses.append(float(loss.detach()))
+                task.advance()
+        return cast(Net, average.module), losses
 
 
 def _standardise(blend: Blend, examples: list[Example]) -> None:
@@ -117,18 +161,47 @@ def _standardise(blend: Blend, examples: list[Example]) -> None:
 
 
 def _loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.Generator) -> Tensor:
+    targets, drawn = example.targets, _draw(example, config, generator)
+    users, position = targets.row[drawn.target].unique(return_inverse=True)
+    user = blend.user_vectors(targets.history.rows(users), targets.profile[users], example.snapshot.context)
+    item = blend.item_vectors(example.snapshot.context, drawn.candidates)
+    # index_select: the gradient of plain indexing adds in whatever order threads come.
+    return drawn.cross_entropy((user @ item.T).index_select(0, position))
+
+
+def _level_loss(blend: Blend, example: Example, config: BlendConfig, generator: torch.Generator) -> Tensor:
+    drawn = _draw(example, config, generator)
+    level = blend.levels(example.snapshot.context, drawn.candidates)
+    return drawn.cross_entropy(level.T.expand(config.batch_size, -1))
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What a step asks: n targets among c candidates."""
+
+    target: Tensor
+    """(n,) int64: places among the example's targets."""
+    true: Tensor
+    """(n,) int64: their places among the candidates."""
+    candidates: Tensor
+    """(c,) int64: items."""
+    log_q: Tensor
+    """(c,): logarithm of the probability of being a candidate."""
+
+    def cross_entropy(self, scores: Tensor) -> Tensor:
+        """Of the targets by their scores (n, c)."""
+        true, log_q = self.true, self.log_q
+        logits = scores - log_q
+        own = torch.zeros_like(logits).scatter(1, true[:, None], log_q[true][:, None])
+        return functional.cross_entropy(logits + own, true)
+
+
+def _draw(example: Example, config: BlendConfig, generator: torch.Generator) -> _Drawn:
     targets, known = example.targets, example.snapshot.known
     drawn = torch.randint(targets.node.numel(), (config.batch_size,), generator=generator)
-    row, node = targets.row[drawn], targets.node[drawn]
+    node = targets.node[drawn]
     negatives = known[torch.randint(known.numel(), (config.num_negatives,), generator=generator)]
     candidates = torch.cat([node, negatives]).unique()
     expected = config.batch_size * example.frequency[candidates] + config.num_negatives / known.numel()
     log_q = (-torch.expm1(-expected)).log()
-    users, position = row.unique(return_inverse=True)
-    user = blend.user_vectors(targets.history.rows(users), targets.profile[users], example.snapshot.context)
-    item = blend.item_vectors(example.snapshot.context, candidates)
-    # index_select: the gradient of plain indexing adds in whatever order threads come.
-    logits = (user @ item.T).index_select(0, position) - log_q
-    true = torch.searchsorted(candidates, node)
-    own = torch.zeros_like(logits).scatter(1, true[:, None], log_q[true][:, None])
-    return functional.cross_entropy(logits + own, true)
+    return _Drawn(drawn, torch.searchsorted(candidates, node), candidates, log_q)

@@ -27,7 +27,7 @@ from gfm_store.dynamic_layer.promise import Promise
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, newcomers, published_moments
 from gfm_store.dynamic_layer.training import Epoch, TwoTowerTrainer
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes
-from gfm_store.dynamic_layer.weighing import Trial, weigh
+from gfm_store.dynamic_layer.weighing import Told, Trial, is_likelier, told_by, weigh
 from gfm_store.static_layer.encoder import Embedded
 from gfm_store.static_layer.lexical import LexicalFactors
 from gfm_store.warehouse.history import TrainingTables
@@ -240,30 +240,55 @@ def _fit_blend(
     examples = read_examples(reader, plan.days, plan.horizon_days)
     if not examples:
         return None
-    trial = _trial(early, examples, plan, config)
-    blend, losses = fit_blend(examples, reader.num_types, config.blend, config.seed)
-    if trial is not None:
-        weigh(blend, Trial.of(early, trial, plan.validation_days, config), config)
+    without = _early_blend(early, examples, plan, config)
+    level_first = without is not None and without.blend.sizes.level_first
+    blend, losses = fit_blend(examples, reader.num_types, config.blend, config.seed, level_first=level_first)
+    if without is not None and without.told is not None:
+        asked = Trial.of(early, without.blend, plan.validation_days, config)
+        assert asked is not None
+        weigh(blend, asked, without.told, config)
     now = reader.snapshot(-1)
     blended = FittedBlend(blend, now.context, reader.as_of, config.blend.max_categories)
     before = None
-    if trial is not None:
+    if without is not None:
         nothing = now.context.rows(torch.zeros(0, dtype=torch.int64))
-        before = replace(model, blended=replace(blended, blend=trial, context=nothing, as_of=0))
+        before = replace(model, blended=replace(blended, blend=without.blend, context=nothing, as_of=0))
     return _Fitted(
         replace(model, blended=blended), before, losses=losses, lexical=lexical, promise=now.promise
     )
 
 
-def _trial(early: SnapshotReader, examples: list[Example], plan: Plan, config: Config) -> Blend | None:
-    """The same recipe without the last days; None where nothing lies before them."""
+@dataclass(frozen=True)
+class _Early:
+    """A blend without the last days."""
+
+    blend: Blend
+    told: Told | None
+    """What the last days tell of it; None where nothing can be asked."""
+
+
+def _early_blend(early: SnapshotReader, examples: list[Example], plan: Plan, config: Config) -> _Early | None:
+    """Of the two recipes, the general level learned beside tastes or first, the one that tells the last days better.
+
+    None where nothing lies before them.
+    """
     cut = plan.validation_days - 1
     newest = cut + min(config.blend.min_horizon_days, plan.horizon_days)
     snapshots = [early.embedded(one.snapshot) for one in examples if one.snapshot.day >= newest]
     before = ask(early, snapshots, plan.horizon_days, until=cut)
     if not before:
         return None
-    return fit_blend(before, early.num_types, config.blend, config.seed, "Two-tower without the last days")[0]
+
+    def fitted(label: str, level_first: bool) -> _Early:
+        blend = fit_blend(before, early.num_types, config.blend, config.seed, label, level_first)[0]
+        trial = Trial.of(early, blend, plan.validation_days, config)
+        return _Early(blend, None if trial is None else told_by(trial, config.seed))
+
+    beside = fitted("Two-tower without the last days", level_first=False)
+    if beside.told is None:
+        return beside
+    first = fitted("Two-tower without the last days, level first", level_first=True)
+    return first if first.told is not None and is_likelier(first.told, beside.told) else beside
 
 
 def _fit_towers(

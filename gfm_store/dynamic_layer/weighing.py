@@ -1,4 +1,7 @@
-"""What is set on a blend after training, by the last days before `as_of`, which an early blend has not seen.
+"""What the last days before `as_of` decide about a blend, asked of early blends, which have not seen them.
+
+Whether the general level is learned first. Learned beside tastes it tells what they leave, and they can leave too
+little. Learned first it tells all that it can, and tastes tell the rest.
 
 What each part of the score weighs. The blend learns from moments with the HGNN vectors of their time, but the weights
 of the HGNN have seen the days that are asked for. So its vectors can tell more there than they will of days to come,
@@ -24,6 +27,8 @@ PRIOR = 0.5
 """Standard deviation of the logarithms of parts' weights before anything is asked."""
 DRAWN = 4096
 """Items beside the targets that weights are told by, where more are known."""
+SURE = 2.0
+"""Standard errors by which the last days must be likelier for the general level to be learned first."""
 LIFTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 """Added to scores, which are logarithms of odds."""
 
@@ -133,43 +138,64 @@ class Trial:
         return said, added, torch.stack([row, column], dim=1)
 
 
-def weigh(blend: Blend, trial: Trial | None, config: Config) -> None:
-    """Set the weights of parts and the lift of a blend, by a trial of the same recipe. Without one they stay."""
-    if trial is None:
-        return
-    weights = fit_weights(trial, config.seed)
-    lift = choose_lift(trial, weights, config.blend.newcomer_cost)
-    blend.set_weights(weights)
+@dataclass(frozen=True)
+class Told:
+    """What a trial tells of the parts."""
+
+    weights: Tensor
+    """(parts,)."""
+    log_likelihood: Tensor
+    """(u,) of all that each user with a history streamed, by these weights."""
+
+
+def is_likelier(one: Told, other: Told) -> bool:
+    """Whether one of two trials of the same users is likelier by more than `SURE` standard errors."""
+    gain = one.log_likelihood - other.log_likelihood
+    return len(gain) > 1 and float(gain.sum()) > SURE * float(gain.std()) * len(gain) ** 0.5
+
+
+def weigh(blend: Blend, trial: Trial, told: Told, config: Config) -> None:
+    """Set the weights of parts and the lift of a blend, by what a trial of the same recipe told."""
+    lift = choose_lift(trial, told.weights, config.blend.newcomer_cost)
+    blend.set_weights(told.weights)
     blend.get_buffer("lift").fill_(lift)
-    before, after = (float(trial.ndcg(*one).mean()) for one in ((trial.as_trained(), 0.0), (weights, lift)))
-    momentum, _, words, hgnn, categories = weights.tolist()
+    before, after = (
+        float(trial.ndcg(*one).mean()) for one in ((trial.as_trained(), 0.0), (told.weights, lift))
+    )
+    momentum, _, words, hgnn, categories = told.weights.tolist()
     progress.say(
         f"Weights: momentum {momentum:.2f}, words {words:.2f}, HGNN {hgnn:.2f}, categories {categories:.2f}; new items "
         f"are lifted by {lift:g}: NDCG@10 of the last days {before:.4f} -> {after:.4f}."
     )
 
 
-def fit_weights(trial: Trial, seed: int) -> Tensor:
-    """(parts,): the most likely weights of the parts in which users differ, after what they streamed in the last days;
-    their logarithms are normally distributed around 0 (`PRIOR`). The general level is the measure and stays 1."""
+def told_by(trial: Trial, seed: int) -> Told:
+    """The most likely weights of the parts in which users differ, after what they streamed in the last days.
+
+    Their logarithms are normally distributed around 0 (`PRIOR`). The general level is the measure and stays 1.
+    """
     said, added, target = trial.parts(seed)
     if not target.numel():
-        return trial.as_trained()
+        return Told(trial.as_trained(), torch.zeros(0))
     logarithm = torch.zeros(len(trial.part_dims), requires_grad=True)
     differs = torch.ones_like(logarithm)
     differs[GENERAL] = 0.0
     optimizer = torch.optim.LBFGS([logarithm], max_iter=30, line_search_fn="strong_wolfe")
 
+    def likelihood() -> Tensor:
+        scores = torch.einsum("k,kuc->uc", (differs * logarithm).exp(), said) + added
+        return scores.log_softmax(dim=1)[target[:, 0], target[:, 1]]
+
     def loss() -> Tensor:
         optimizer.zero_grad()
-        scores = torch.einsum("k,kuc->uc", (differs * logarithm).exp(), said) + added
-        likelihood = scores.log_softmax(dim=1)[target[:, 0], target[:, 1]].sum()
-        negative: Tensor = ((logarithm / PRIOR).square().sum() / 2 - likelihood) / len(target)
+        negative: Tensor = ((logarithm / PRIOR).square().sum() / 2 - likelihood().sum()) / len(target)
         negative.backward()
         return negative
 
     optimizer.step(loss)
-    return (differs * logarithm).exp().detach()
+    with torch.no_grad():
+        by_user = torch.zeros(said.shape[1]).index_add(0, target[:, 0], likelihood())
+        return Told((differs * logarithm).exp(), by_user)
 
 
 def choose_lift(trial: Trial, weights: Tensor, cost: float) -> float:

@@ -1,5 +1,6 @@
 """Snapshots never see what they are asked for; the blend learns what they hold; it survives save and load."""
 
+from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ import torch
 from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 from gfm_store.config import BlendConfig, Config, TwoTowerConfig
-from gfm_store.dynamic_layer import fitting
+from gfm_store.dynamic_layer import blend_training, fitting
 from gfm_store.dynamic_layer.blend import NUM_TRAITS, Blend, BlendSizes, ItemContext, touched
 from gfm_store.dynamic_layer.blend_training import (
     MAX_EPOCHS,
@@ -217,11 +218,14 @@ def test_each_snapshot_reads_the_vectors_of_its_own_moment(tastes, monkeypatch):
 
     learned, whole = [], fitting.fit_blend
     monkeypatch.setattr(
-        fitting, "fit_blend", lambda examples, *rest: learned.append(examples) or whole(examples, *rest)
+        fitting,
+        "fit_blend",
+        lambda examples, *rest, **how: learned.append(examples) or whole(examples, *rest, **how),
     )
     fitted = fit(*tastes, vectors_at=vectors_at, early_at=early_at, steps=1)
     assert asked == [0, 3, 7, 8, 13, 19, 24, 29]  # snapshots begin three days ago; seven days are held out
-    trial, final = ([example.snapshot for example in examples] for examples in learned)
+    trial, level_first, final = ([example.snapshot for example in examples] for examples in learned)
+    assert level_first == trial
     assert [snapshot.day for snapshot in final] == [2, 7, 12, 18, 23, 28]
     assert [snapshot.day for snapshot in trial] == [
         12,
@@ -339,11 +343,14 @@ def test_targets_are_the_first_new_items_of_the_horizon(tastes, monkeypatch):
 def test_the_trial_is_asked_for_nothing_of_the_held_out_days(tastes, monkeypatch):
     learned, whole = [], fitting.fit_blend
     monkeypatch.setattr(
-        fitting, "fit_blend", lambda examples, *rest: learned.append(examples) or whole(examples, *rest)
+        fitting,
+        "fit_blend",
+        lambda examples, *rest, **how: learned.append(examples) or whole(examples, *rest, **how),
     )
     fitted = fit(*tastes, steps=1)
     assert fitted.held_out_days == 7
-    trial, _ = learned
+    trial, again, _ = learned
+    assert again is trial
     days = [example.snapshot.day for example in trial]
     asked = [len(example.targets.node) for example in trial]
     first = {}
@@ -619,3 +626,57 @@ def test_parts_are_weighed_for_those_who_have_a_history(tastes):
     for k, (one, other) in enumerate(zip(before[0].split(parts), after[0].split(parts), strict=True)):
         assert torch.allclose(other, (k + 1) * one)
     assert torch.equal(after[1], before[1])
+
+
+def waves():
+    """Forty users hear of one item after the other: half of them stream it within a week of its day."""
+    rng = np.random.default_rng(5)
+    return [
+        stream(f"u{user:02}", item, max(float(59 - 2.5 * i - rng.uniform(0, 7)), 0.01))
+        for user in range(40)
+        for i, item in enumerate(ITEMS)
+        if rng.random() < 0.5
+    ]
+
+
+@pytest.fixture(scope="module")
+def rising(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rising")
+    return read(make_warehouse(root, catalogue(*ITEMS, published_at=ago(300)), waves()))
+
+
+def test_the_general_level_is_learned_first_where_the_last_days_are_likelier_so(tastes, rising):
+    """Vectors of the past have seen what everybody will stream soon; those of the last days have not."""
+
+    def vectors_at(moment, days=5):
+        soon = 59 - 2.5 * np.arange(NUM_ITEMS) > (AS_OF - moment).days - days
+        return np.eye(2, dtype=np.float32)[soon.astype(int)]
+
+    def early_at(moment):
+        return vectors_at(moment, days=5 if moment < ago(8) else 0)
+
+    assert fit(*rising, vectors_at=vectors_at, early_at=early_at).model.blended.blend.sizes.level_first
+    assert not fit(*tastes).model.blended.blend.sizes.level_first
+
+
+def test_what_is_learned_first_stays(rising, monkeypatch):
+    """It tells how much rather an item is streamed than another, and the blend learned on top leaves it as it is."""
+    _, reader = fit(*rising, monkeypatch, steps=1)
+    examples = read_examples(reader, [6, 20, 34], 7)
+    learned, run = [], blend_training._Descent.run
+
+    def running(*args):
+        net, losses = run(*args)
+        learned.append(deepcopy(net.state_dict()))
+        return net, losses
+
+    monkeypatch.setattr(blend_training._Descent, "run", running)
+    blend, _ = fit_blend(examples, 1, BLEND, seed=0, level_first=True)
+    level, whole = learned
+    assert all(torch.equal(level[name], whole[f"level.{name}"]) for name in level)
+    for one in examples:
+        node = one.snapshot.known
+        streamed = one.frequency[node] > 0
+        levels = blend.levels(one.snapshot.context, node)[:, 0]
+        assert levels[streamed].mean() > levels[~streamed].mean() + 1
+    assert fit_blend(examples, 1, BLEND, seed=0)[0].level is None

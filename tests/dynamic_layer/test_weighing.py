@@ -11,7 +11,17 @@ from gfm_store.config import BlendConfig, Config
 from gfm_store.dynamic_layer import weighing
 from gfm_store.dynamic_layer.history import HistoryBatch
 from gfm_store.dynamic_layer.snapshots import Targets
-from gfm_store.dynamic_layer.weighing import LIFTS, PRIOR, Trial, choose_lift, fit_weights, weigh
+from gfm_store.dynamic_layer.weighing import (
+    LIFTS,
+    PRIOR,
+    SURE,
+    Told,
+    Trial,
+    choose_lift,
+    is_likelier,
+    told_by,
+    weigh,
+)
 
 OLD, NEW = 0, 1
 NUM_USERS = 10
@@ -132,7 +142,7 @@ def most_likely(momentum, wanted):
     [(-1.3, [1] * 10, True), (0.5, [0] * 10, True), (2.0, [0, 1] * 5, False), (-0.5, [0] * 10, False)],
 )
 def test_parts_weigh_what_is_most_likely(momentum, wanted, more):
-    weights = fit_weights(tried(Reader(wanted, is_new=(False, False)), momentum), seed=0)
+    weights = told_by(tried(Reader(wanted, is_new=(False, False)), momentum), seed=0).weights
     assert float(weights[0]) == pytest.approx(most_likely(momentum, wanted), rel=1e-3)
     assert (float(weights[0]) > 1) == more
     assert float(weights[1]) == 1.0  # the general level is the measure
@@ -143,13 +153,14 @@ def test_users_without_a_history_neither_weigh_nor_are_weighed():
     """The five who want the second item, against what momentum says, have no history."""
     reader = Reader([OLD] * 5 + [NEW] * 5, is_new=(False, False), nobody=range(5, 10))
     trial = tried(reader, 0.5)
-    weights = fit_weights(trial, seed=0)
+    weights = told_by(trial, seed=0).weights
     assert float(weights[0]) == pytest.approx(most_likely(0.5, [OLD] * 5), rel=1e-3)
     turned = torch.tensor([-2.0, 1.0, 1.0, 1.0, 1.0])  # turns the first half around
     assert trial.ndcg(turned, 0.0)[:5].sum() < 5 == trial.ndcg(torch.ones(5), 0.0)[:5].sum()
     assert torch.equal(trial.ndcg(turned, 0.0)[5:], trial.ndcg(torch.ones(5), 0.0)[5:])
     nobody = tried(Reader([OLD] * 3, is_new=(False, False), nobody=range(3)), 0.5)
-    assert fit_weights(nobody, seed=0).tolist() == [1.0] * 5
+    told = told_by(nobody, seed=0)
+    assert (told.weights.tolist(), told.log_likelihood.numel()) == ([1.0] * 5, 0)
 
 
 def test_items_left_out_are_stood_for(monkeypatch):
@@ -178,12 +189,40 @@ def test_items_left_out_are_stood_for(monkeypatch):
     assert said[:, :, 1].tolist() == [[2.0, 6.0], [4.0, 8.0]]
 
 
-def test_both_are_set_and_stay_without_a_trial():
+def test_likelihoods_are_of_users():
+    """Users 0 to 9 want the first of two items, which is worth more by t x momentum + 0.1 i + 0.01."""
+    told = told_by(tried(Reader([OLD] * NUM_USERS, is_new=(False, False)), 0.5), seed=0)
+    lead = 0.5 * told.weights[0] + 0.1 * torch.arange(NUM_USERS) + 0.01
+    torch.testing.assert_close(told.log_likelihood, -(1 + (-lead).exp()).log())
+
+
+# Gains of 1, 2 and 3 have a mean of 2 and a standard error of 1 / sqrt(3) = 0.58; of 0, 2 and 4, one of 1.15.
+@pytest.mark.parametrize(
+    ("gains", "likelier"),
+    [
+        ([1.0, 2.0, 3.0], True),
+        ([0.0, 2.0, 4.0], False),
+        ([-1.0, -2.0, -3.0], False),
+        ([5.0], False),
+        ([], False),
+    ],
+)
+def test_likelier_is_what_is_so_beyond_chance(gains, likelier):
+    assert SURE == 2.0
+    before = torch.arange(len(gains)) - 7.0
+    one, other = (Told(torch.ones(5), at) for at in (before + torch.tensor(gains), before))
+    assert is_likelier(one, other) == likelier
+
+
+def test_weights_and_lift_are_set():
     blend = Gaps()
     config = Config(blend=BlendConfig(newcomer_cost=0.112))
-    weigh(blend, None, config)
-    assert (blend.weights.tolist(), float(blend.lift)) == ([1.0] * 5, 0.0)
-    weigh(blend, tried(Reader([OLD] * NUM_USERS)), config)
-    assert (blend.weights.tolist(), float(blend.lift)) == ([1.0] * 5, 0.25)
-    weigh(blend, tried(Reader([OLD] * NUM_USERS, is_new=(False, False)), 0.5), config)
-    assert float(blend.weights[0]) == pytest.approx(most_likely(0.5, [OLD] * NUM_USERS), rel=1e-3)
+
+    def weighed(trial):
+        weigh(blend, trial, told_by(trial, seed=0), config)
+        return blend.weights.tolist(), float(blend.lift)
+
+    assert weighed(tried(Reader([OLD] * NUM_USERS))) == ([1.0] * 5, 0.25)
+    weights, lift = weighed(tried(Reader([OLD] * NUM_USERS, is_new=(False, False)), 0.5))
+    assert weights[0] == pytest.approx(most_likely(0.5, [OLD] * NUM_USERS), rel=1e-3)
+    assert lift == 0.0
