@@ -11,7 +11,7 @@ they were streamed. Those who follow what is new get what is rising; others get 
 counts once, and less where it has only weak signals: such an item waits to be streamed, and `v` asks for it the more,
 the newer its signal is. `c` are categories: an item's language and genres; a user's profile, and how often each
 category is in the history. `lift` is the same for all items that nobody has streamed, and nothing for others. It and
-`t`, what each part weighs and 1 at first, are set after training.
+`t`, what each part weighs and 1 at first, are set after training. A part of `b` may have been learned before all else.
 """
 
 import math

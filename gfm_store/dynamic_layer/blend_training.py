@@ -94,7 +94,7 @@ def fit_blend(
     if blend.level is not None:
         level = list(blend.level.parameters())
         held = [{"params": level, "weight_decay": config.level_weight_decay}]
-        learned, _ = descent.run(f"{label}, level", blend.level, held, partial(_level_loss, blend))
+        learned, _ = descent.run("General level", blend.level, held, partial(_level_loss, blend))
         blend.level.load_state_dict(learned.state_dict())
         blend.level.requires_grad_(False)
     momentum = blend.momentum_parameters()

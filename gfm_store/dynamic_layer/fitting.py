@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from gfm_store import progress
 from gfm_store.config import Config, TwoTowerConfig
 from gfm_store.device import training_device
 from gfm_store.dynamic_layer.blend import Blend
@@ -287,8 +288,12 @@ def _early_blend(early: SnapshotReader, examples: list[Example], plan: Plan, con
     beside = fitted("Two-tower without the last days", level_first=False)
     if beside.told is None:
         return beside
-    first = fitted("Two-tower without the last days, level first", level_first=True)
-    return first if first.told is not None and is_likelier(first.told, beside.told) else beside
+    first = fitted("Two-tower on it, without the last days", level_first=True)
+    assert first.told is not None
+    if not is_likelier(first.told, beside.told):
+        return beside
+    progress.say("The general level is learned first: so the last days are likelier.")
+    return first
 
 
 def _fit_towers(
