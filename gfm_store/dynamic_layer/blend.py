@@ -119,6 +119,11 @@ def has_history(history: HistoryBatch) -> Tensor:
     return history.slot[:, :1] >= 0
 
 
+def over_dims(weights: Tensor, part_dims: tuple[int, ...]) -> Tensor:
+    """(dim,): the weight of each dimension's part, of (parts,)."""
+    return weights.repeat_interleave(torch.tensor(part_dims))
+
+
 def unheard(context: ItemContext) -> Tensor:
     """(N,) bool: the items that nobody had streamed."""
     return context.traits[:, 3] == 0
@@ -192,7 +197,7 @@ class Blend(nn.Module):
 
     def set_weights(self, weights: Tensor) -> None:
         """What each part weighs (parts,) for users who have a history."""
-        self.get_buffer("scale").copy_(weights.repeat_interleave(torch.tensor(self.part_dims)))
+        self.get_buffer("scale").copy_(over_dims(weights, self.part_dims))
 
     def momentum_parameters(self) -> list[nn.Parameter]:
         """Of what turns how an item is doing into momentum and a general level."""

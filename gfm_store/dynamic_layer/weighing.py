@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gfm_store import progress
 from gfm_store.config import Config
-from gfm_store.dynamic_layer.blend import GENERAL, Blend, has_history, unheard
+from gfm_store.dynamic_layer.blend import GENERAL, Blend, has_history, over_dims, unheard
 from gfm_store.dynamic_layer.ranking import ndcg_by_user
 from gfm_store.dynamic_layer.snapshots import SnapshotReader, Targets
 
@@ -94,8 +94,7 @@ class Trial:
         Args:
             weights: (parts,), for users who have a history.
         """
-        scale = weights.repeat_interleave(torch.tensor(self.part_dims))
-        user = self.user * torch.where(self.has_history, scale, 1.0)
+        user = self.user * torch.where(self.has_history, over_dims(weights, self.part_dims), 1.0)
 
         def scores(users: Tensor) -> Tensor:
             return user[torch.searchsorted(self.targets.user, users)] @ self.item.T + lift * self.new
