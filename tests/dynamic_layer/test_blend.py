@@ -646,7 +646,7 @@ def rising(tmp_path_factory):
 
 
 def test_the_general_level_is_learned_first_where_the_last_days_are_likelier_so(tastes, rising):
-    """Vectors of the past have seen what everybody will stream soon; those of the last days have not."""
+    """Where all stream what is rising, which vectors of the past have seen coming; not where all is taste."""
 
     def vectors_at(moment, days=5):
         soon = 59 - 2.5 * np.arange(NUM_ITEMS) > (AS_OF - moment).days - days
