@@ -142,7 +142,7 @@ class BlendSizes:
     num_profile: int
     """Categories of users."""
     category_dim: int
-    level_first: bool = False
+    level_first: bool
     """A part of the general level has a net of its own, which is learned before all else; see `fit_blend`."""
 
 

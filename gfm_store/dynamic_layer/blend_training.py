@@ -61,8 +61,8 @@ def fit_blend(
     num_types: int,
     config: BlendConfig,
     seed: int,
-    label: str = "Two-tower",
     level_first: bool = False,
+    when: str = "",
 ) -> tuple[Blend, list[float]]:
     """Softmax of each target among the candidates of its step, one snapshot a step; returns the losses, too.
 
@@ -72,6 +72,7 @@ def fit_blend(
 
     Args:
         level_first: learn first what everybody streams, without any tastes, and then the blend on top of that.
+        when: what progress says of the examples.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -90,11 +91,12 @@ def fit_blend(
     )
     _standardise(blend, examples)
     descent = _Descent(examples, config, generator)
-    level = []
+    label, level = "Two-tower", []
     if blend.level is not None:
+        label = "Two-tower on the general level"
         level = list(blend.level.parameters())
         held = [{"params": level, "weight_decay": config.level_weight_decay}]
-        learned, _ = descent.run("General level", blend.level, held, partial(_level_loss, blend))
+        learned, _ = descent.run(f"General level{when}", blend.level, held, partial(_level_loss, blend))
         blend.level.load_state_dict(learned.state_dict())
         blend.level.requires_grad_(False)
     momentum = blend.momentum_parameters()
@@ -103,7 +105,7 @@ def fit_blend(
         {"params": momentum, "weight_decay": config.momentum_weight_decay},
         {"params": list(others), "weight_decay": config.weight_decay},
     ]
-    fitted, losses = descent.run(label, blend, groups, partial(_loss, blend))
+    fitted, losses = descent.run(f"{label}{when}", blend, groups, partial(_loss, blend))
     return fitted.eval(), losses
 
 

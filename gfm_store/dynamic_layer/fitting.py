@@ -243,11 +243,9 @@ def _fit_blend(
         return None
     without = _early_blend(early, examples, plan, config)
     level_first = without is not None and without.blend.sizes.level_first
-    blend, losses = fit_blend(examples, reader.num_types, config.blend, config.seed, level_first=level_first)
-    if without is not None and without.told is not None:
-        asked = Trial.of(early, without.blend, plan.validation_days, config)
-        assert asked is not None
-        weigh(blend, asked, without.told, config)
+    blend, losses = fit_blend(examples, reader.num_types, config.blend, config.seed, level_first)
+    if without is not None and without.asked is not None:
+        weigh(blend, *without.asked, config)
     now = reader.snapshot(-1)
     blended = FittedBlend(blend, now.context, reader.as_of, config.blend.max_categories)
     before = None
@@ -264,8 +262,8 @@ class _Early:
     """A blend without the last days."""
 
     blend: Blend
-    told: Told | None
-    """What the last days tell of it; None where nothing can be asked."""
+    asked: tuple[Trial, Told] | None
+    """For the last days, and what they tell; None where nothing can be asked."""
 
 
 def _early_blend(early: SnapshotReader, examples: list[Example], plan: Plan, config: Config) -> _Early | None:
@@ -280,17 +278,18 @@ def _early_blend(early: SnapshotReader, examples: list[Example], plan: Plan, con
     if not before:
         return None
 
-    def fitted(label: str, level_first: bool) -> _Early:
-        blend = fit_blend(before, early.num_types, config.blend, config.seed, label, level_first)[0]
+    def fitted(level_first: bool) -> _Early:
+        when = " without the last days"
+        blend = fit_blend(before, early.num_types, config.blend, config.seed, level_first, when)[0]
         trial = Trial.of(early, blend, plan.validation_days, config)
-        return _Early(blend, None if trial is None else told_by(trial, config.seed))
+        return _Early(blend, None if trial is None else (trial, told_by(trial, config.seed)))
 
-    beside = fitted("Two-tower without the last days", level_first=False)
-    if beside.told is None:
+    beside = fitted(level_first=False)
+    if beside.asked is None:
         return beside
-    first = fitted("Two-tower on it, without the last days", level_first=True)
-    assert first.told is not None
-    if not is_likelier(first.told, beside.told):
+    first = fitted(level_first=True)
+    assert first.asked is not None  # as `beside` was: the days are the same
+    if not is_likelier(first.asked[1], beside.asked[1]):
         return beside
     progress.say("The general level is learned first: so the last days are likelier.")
     return first
