@@ -56,6 +56,18 @@ class HistoryBatch:
 
 
 @dataclass(frozen=True)
+class OneHistory:
+    """The newest L events of one user, newest first."""
+
+    node: np.ndarray
+    """(L,) integers, as all but"""
+    item_type: np.ndarray
+    signal: np.ndarray
+    age: np.ndarray
+    """(L,) float32: days from the event to the moment."""
+
+
+@dataclass(frozen=True)
 class Histories:
     """All events of U users, by user, then time. Shapes: E events."""
 
@@ -134,6 +146,18 @@ class Histories:
         n_before = self.user_ptr[user + 1] - self.user_ptr[user]
         moment = torch.full_like(user, microseconds(as_of))
         return self.before(user, n_before, moment, num_events, node_type)
+
+    def newest_of(self, user: int, as_of: datetime, num_events: int, node_type: np.ndarray) -> OneHistory:
+        """The history of one user."""
+        begin, end = self.user_ptr[user : user + 2].tolist()
+        newest = slice(max(begin, end - num_events), end)
+        node, signal, event_ts = (
+            events[newest].numpy()[::-1] for events in (self.node, self.signal, self.event_ts)
+        )
+        age = microseconds(as_of) - event_ts
+        there = age <= self.history_days * DAY
+        node = node[there]
+        return OneHistory(node, node_type[node], signal[there], (age[there] / DAY).astype(np.float32))
 
 
 @dataclass(frozen=True)

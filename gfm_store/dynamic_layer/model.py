@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +16,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gfm_store.dynamic_layer.blend import Blend, BlendSizes, ItemContext
-from gfm_store.dynamic_layer.history import DAY, Histories, HistoryBatch, Popularity, Vocabulary, microseconds
+from gfm_store.dynamic_layer.history import (
+    DAY,
+    Histories,
+    HistoryBatch,
+    OneHistory,
+    Popularity,
+    Vocabulary,
+    microseconds,
+)
+from gfm_store.dynamic_layer.one_user import OneUser
 from gfm_store.dynamic_layer.two_tower import ItemFeatures, Sizes, TwoTower
 from gfm_store.warehouse.history import HistoryTables
 
@@ -41,8 +51,19 @@ class FittedBlend:
     @torch.inference_mode()
     def user_vectors(self, history: HistoryBatch, profile: Tensor, moment: datetime) -> Tensor:
         """(B, blend.dim) from histories and profiles at a moment: items have grown older since `as_of`."""
-        later = max(microseconds(moment) - self.as_of, 0) / DAY
+        later = self._later(moment)
         return self.blend.user_vectors(history, profile, self.context, skips=True, later=later)
+
+    def user_vector(self, history: OneHistory, profile: np.ndarray, moment: datetime) -> np.ndarray:
+        """(blend.dim,) of one user with a profile (P,) bool; the same by NumPy."""
+        return self._one_user.vector(history, profile, self._later(moment))
+
+    def _later(self, moment: datetime) -> float:
+        return max(microseconds(moment) - self.as_of, 0) / DAY
+
+    @cached_property
+    def _one_user(self) -> OneUser:
+        return OneUser(self.blend, self.context)
 
     def save(self, path: Path) -> dict[str, object]:
         """Write all tensors to `path`; returns what else `load` must be given."""
@@ -158,7 +179,7 @@ class DynamicModel:
             vectors[begin : begin + BLOCK, : block.shape[1]] = block.numpy()
         squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
         vectors[:, -1] = np.sqrt(np.maximum(squares.max(initial=0.0) - squares, 0.0))
-        return self._turned(vectors)
+        return self._rotated(vectors)
 
     def user_inputs(self, tables: HistoryTables) -> UserInputs:
         """All users of `tables`."""
@@ -189,17 +210,25 @@ class DynamicModel:
         self, users: UserInputs, user: Tensor, as_of: datetime, item_vector: np.ndarray, item_type: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same of the few users `user` (b,) alone; no event may be at or after `as_of`."""
+        if self.blended is not None and len(user) == 1:
+            one = users.histories.newest_of(int(user), as_of, self.history_events, item_type)
+            vector = self.blended.user_vector(one, users.profile[user[0]].numpy(), as_of)
+            return self._turned(vector[None]), np.array([len(one.node) > 0])
         history = users.histories.newest(user, as_of, self.history_events, torch.from_numpy(item_type))
         if self.blended is not None:
             block = self.blended.user_vectors(history, users.profile[user], as_of)
         else:
             assert self.towers is not None and users.codes is not None
             block = self.towers.user_vectors(history, torch.from_numpy(item_vector), users.codes[user])
-        vectors = np.zeros((len(block), self.dim), dtype=np.float32)
-        vectors[:, : block.shape[1]] = block.numpy()
-        return self._turned(vectors), (history.slot >= 0).any(dim=1).numpy()
+        return self._turned(block.numpy()), (history.slot >= 0).any(dim=1).numpy()
 
-    def _turned(self, vectors: np.ndarray) -> np.ndarray:
+    def _turned(self, block: np.ndarray) -> np.ndarray:
+        """(b, dim) of users, from what a blend or a tower gives."""
+        vectors = np.zeros((len(block), self.dim), dtype=np.float32)
+        vectors[:, : block.shape[1]] = block
+        return self._rotated(vectors)
+
+    def _rotated(self, vectors: np.ndarray) -> np.ndarray:
         if self.rotation is not None:
             vectors[:, :-1] = vectors[:, :-1] @ self.rotation.numpy()
         return vectors
