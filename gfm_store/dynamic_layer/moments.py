@@ -45,7 +45,8 @@ def plan_snapshots(tables: TrainingTables, num_items: int, config: Config) -> Pl
     if not moment.numel():
         return Plan(tables.history.as_of, [], 1, validation)
     first_stream = int(column(tables.item_day, "days_ago").max()) + 1
-    span = max(min(int((as_of - int(moment[0])) // DAY), first_stream // 2), 1)
+    known_days = min(first_stream, -(-(as_of - microseconds(tables.beginning)) // DAY))
+    span = max(min(int((as_of - int(moment[0])) // DAY), known_days // 2), 1)
     horizon = min(config.blend.horizon_days, max(span // 4, 1))
     newest = min(config.blend.min_horizon_days, horizon)
     days = np.linspace(newest - 1, max(span, horizon) - 1, config.blend.max_snapshots).round().astype(int)

@@ -7,11 +7,13 @@ import pyarrow as pa
 
 from gfm_store import progress
 from gfm_store.config import GraphConfig
-from gfm_store.errors import EmptyWarehouseError, WarehouseError
+from gfm_store.errors import EmptyWarehouseError, UsageError, WarehouseError
 from gfm_store.warehouse.connection import Warehouse
 
 NOBODY = -1
 """As the fold that is left out."""
+MAX_ITEM_TYPES = 100
+"""Each pair of types is a relation with weights of its own: so many types take gigabytes, and hours."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,11 @@ def read_graph(
 
     Raises:
         EmptyWarehouseError: there is no event before `as_of`.
+        UsageError: there are more than `MAX_ITEM_TYPES`.
         WarehouseError: an audit of `sql/audit/` found offending rows.
     """
     item_node = read_item_nodes(warehouse, as_of)
+    _check_types(warehouse, item_node["item_type"].unique().sort().to_pylist())
     window_days, min_users = _make_edges(warehouse, as_of, config)
     audit(warehouse, "event_without_item")
     audit(warehouse, "duplicate_item")
@@ -116,6 +120,16 @@ def read_graph(
         window_days=window_days,
         min_users=min_users,
     )
+
+
+def _check_types(warehouse: Warehouse, item_types: list[str]) -> None:
+    if len(item_types) > MAX_ITEM_TYPES:
+        some = ", ".join(map(repr, item_types[:3]))
+        raise UsageError(
+            f"{warehouse.root} holds {len(item_types):,} item types ({some}, ...). Each pair of them is a relation of "
+            f"the graph, so there may be {MAX_ITEM_TYPES} at most: ingest the items again with a coarser item_type, and "
+            "with what is finer in genres."
+        )
 
 
 def _read_folds(

@@ -40,6 +40,19 @@ class TrainingTables:
     """user_index, node, event_ts, n_before; by time."""
     item_day: pa.Table
     """node, days_ago, n_streams; by node, then days_ago."""
+    beginning: datetime
+    """Where what is known begins; see `read_beginning`."""
+
+
+def read_beginning(warehouse: Warehouse, as_of: datetime) -> datetime:
+    """The first event before `as_of`, unless it and few others lie further from the rest than the rest is long."""
+    (row,) = warehouse.select("history/beginning", as_of=as_of).to_pylist()
+    beginning: datetime = row["event_ts"]
+    if few := row["n_before"]:
+        progress.say(
+            f"Events far before all others: {few:,}. Windows reach back to {beginning:%Y-%m-%d} at most."
+        )
+    return beginning
 
 
 def read_training(warehouse: Warehouse, as_of: datetime, config: TwoTowerConfig) -> TrainingTables:
@@ -49,8 +62,8 @@ def read_training(warehouse: Warehouse, as_of: datetime, config: TwoTowerConfig)
     of the pairs have some; both are said.
     """
     warehouse.create("history/user_node", as_of=as_of)
-    first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
-    whole = (as_of - first).days + 1
+    beginning = read_beginning(warehouse, as_of)
+    whole = (as_of - beginning).days + 1
     train_days, history_days = config.train_days, config.history_days
     while True:
         train_start = as_of - timedelta(days=train_days)
@@ -71,6 +84,7 @@ def read_training(warehouse: Warehouse, as_of: datetime, config: TwoTowerConfig)
         history=_history_tables(warehouse, as_of, history_days),
         training_pair=warehouse.arrow("SELECT * FROM training_pair ORDER BY event_ts, user_index, node"),
         item_day=warehouse.select("history/item_day", as_of=as_of),
+        beginning=beginning,
     )
 
 

@@ -64,6 +64,12 @@ def test_snapshots_lie_evenly_over_what_is_known(tmp_path, first_day, settings, 
     assert (plan.as_of, plan.validation_days) == (AS_OF, 3)
 
 
+def test_an_unset_clock_moves_no_snapshot(tmp_path):
+    events = [stream(f"u{i}", "p1", 60.5 - i / 2) for i in range(120)]
+    far = stream("u", "p1", 20_000)
+    assert plan_of(tmp_path / "far", [*events, far]) == plan_of(tmp_path / "none", events)
+
+
 def test_without_streams_there_are_no_snapshots(tmp_path):
     plan = plan_of(tmp_path, [("u", "p1", "follow", ago(4))])
     assert (plan.days, plan.horizon_days) == ([], 1)

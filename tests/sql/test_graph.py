@@ -16,7 +16,7 @@ from worlds import AS_OF, Recorder, add_events, ago, catalogue, make_warehouse, 
 
 from gfm_store import progress
 from gfm_store.config import GraphConfig
-from gfm_store.errors import EmptyWarehouseError, WarehouseError
+from gfm_store.errors import EmptyWarehouseError, UsageError, WarehouseError
 from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import (
     NOBODY,
@@ -286,6 +286,15 @@ def test_nothing_before_the_moment_is_an_error_that_tells_the_first(tmp_path):
         read(tmp_path)
     with open_warehouse(tmp_path) as warehouse:
         assert read_item_nodes(warehouse, AS_OF + MICROSECOND).num_rows == 1
+
+
+def test_too_many_item_types_are_an_error_that_tells_how_to_have_fewer(tmp_path, monkeypatch):
+    monkeypatch.setattr("gfm_store.warehouse.graph.MAX_ITEM_TYPES", 3)
+    items = [item for kind in "edcba" for item in catalogue(f"item of {kind}", item_type=kind)]
+    few, many = (make_warehouse(tmp_path / f"{n}", items[:n], [stream("u", "item of e", 1)]) for n in (3, 5))
+    assert read(few)[0].item_types == ["c", "d", "e"]
+    with pytest.raises(UsageError, match=r"holds 5 item types \('a', 'b', 'c', ...\).* 3 at most: .*genres"):
+        read(many)
 
 
 def test_no_event_at_or_after_the_moment_changes_the_graph(tmp_path):

@@ -351,3 +351,32 @@ def test_no_event_at_or_after_the_moment_changes_training(tmp_path):
         assert getattr(after, name).equals(getattr(before, name)), name
     for name in ("user_node", "user_event", "user_feature"):
         assert getattr(after.history, name).equals(getattr(before.history, name)), name
+
+
+@pytest.mark.parametrize(
+    ("strays", "beginning", "passed_over"),
+    [
+        ([], 40, 0),
+        ([20_000], 40, 1),  # an unset clock
+        ([20_000, 19_999.5, 3_000], 40, 3),
+        ([81], 40, 1),  # 41 days before the rest, which is 40 days long
+        ([79], 79, 0),
+        ([20_000] * 4, 20_000, 0),  # more than one in a hundred
+    ],
+)
+def test_what_is_known_begins_where_events_do_but_for_a_few_far_off(tmp_path, strays, beginning, passed_over):
+    rest = [stream(f"u{i}", "p1", 40 - i * 39 / 320) for i in range(320)]
+    far = [(f"v{i}", "p1", "skip", ago(days)) for i, days in enumerate(strays)]
+    make_warehouse(tmp_path, catalogue("p1"), [*rest, *far, stream("u0", "p1", -300)])
+    assert rows(tmp_path, "history/beginning") == [(ago(beginning), passed_over)]
+
+
+def test_windows_reach_no_further_back_than_what_is_known(tmp_path):
+    items = catalogue("far", *[f"p{i}" for i in range(200)])
+    rest = [stream(f"u{i % 9}", f"p{i}", 70 - i / 3) for i in range(200)]
+    config = TwoTowerConfig(train_days=10, history_days=10, min_pairs=10_000)
+    told = f"Events far before all others: 1. Windows reach back to {ago(70):%Y-%m-%d} at most."
+    for far in ([], [stream("u1", "far", 20_000)]):
+        tables, said = training(make_warehouse(tmp_path / f"{len(far)}", items, rest + far), config)
+        assert (tables.beginning, tables.training_pair.num_rows) == (ago(70), 200)
+        assert (told in said) == bool(far)
