@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,18 @@ def _open(root: Path, config: Config) -> Warehouse:
     return open_warehouse(root, threads=config.threads, memory_limit=config.memory_limit)
 
 
+def _just_now(warehouse: Warehouse) -> datetime:
+    """The default moment; whether most events lie long before it is said."""
+    now = newest_event(warehouse)
+    (row,) = warehouse.select("history/ending").to_pylist()
+    if row["n_after"]:
+        progress.say(
+            f"Events far after all others: {row['n_after']:,}. This is as of the newest, {now:%Y-%m-%d}; "
+            f"`--as-of {row['event_ts'] + timedelta(days=1):%Y-%m-%d}` leaves them out."
+        )
+    return now
+
+
 def refresh_static(root: Path, config: Config, as_of: datetime | None = None) -> StaticRecord:
     """Build a static version as of a moment (default: just after the newest event) and make it current.
 
@@ -101,7 +113,7 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
         WarehouseError: a file could not be read or written.
     """
     with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
-        return _refresh_static(warehouse, config, as_of or newest_event(warehouse))
+        return _refresh_static(warehouse, config, as_of or _just_now(warehouse))
 
 
 def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> StaticRecord:
@@ -192,7 +204,7 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
         WarehouseError: a file could not be read or written.
     """
     with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
-        as_of = as_of or newest_event(warehouse)
+        as_of = as_of or _just_now(warehouse)
         item_node = read_item_nodes(warehouse, as_of)
         static = current_static(root)
         if static is None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from worlds import Recorder, add_events
 
 import gfm_store
 from gfm_store import program, progress
@@ -295,3 +296,19 @@ def test_a_refused_version_is_not_published(world, quick, monkeypatch):
     with pytest.raises(GateError):
         refresh_dynamic(world, other)
     assert table(world, "retrieval").equals(before)
+
+
+def test_that_most_events_lie_long_before_the_default_moment_is_told(world, quick, monkeypatch):
+    monkeypatch.setattr(refresh, "_refresh_static", lambda warehouse, config, as_of: as_of)
+    last, recorder = newest(world), Recorder()
+    with progress.reporting(recorder):
+        assert refresh_static(world, quick) == last
+        far = last.replace(year=last.year + 9)
+        add_events(world, [("somebody", "podcast-001", "skip", far)])
+        assert refresh_static(world, quick) == far + timedelta(microseconds=1)
+        assert refresh_static(world, quick, last) == last
+    (said,) = recorder.said
+    assert said == (
+        f"Events far after all others: 1. This is as of the newest, {far:%Y-%m-%d}; "
+        f"`--as-of {last + timedelta(days=1):%Y-%m-%d}` leaves them out."
+    )

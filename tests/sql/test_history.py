@@ -371,6 +371,24 @@ def test_what_is_known_begins_where_events_do_but_for_a_few_far_off(tmp_path, st
     assert rows(tmp_path, "history/beginning") == [(ago(beginning), passed_over)]
 
 
+@pytest.mark.parametrize(
+    ("strays", "ending", "passed_over"),
+    [
+        ([], 2, 0),
+        ([-4_000], 2, 1),
+        ([-4_000, -4_001, -90], 2, 3),
+        ([-37], 2, 1),
+        ([-35], -35, 0),
+        ([-900] * 4, -900, 0),
+    ],
+)
+def test_what_is_known_ends_where_events_do_but_for_a_few_far_off(tmp_path, strays, ending, passed_over):
+    rest = [stream(f"u{i}", "p1", 2 + i * 38 / 320) for i in range(321)]
+    far = [(f"v{i}", "p1", "skip", ago(days)) for i, days in enumerate(strays)]
+    make_warehouse(tmp_path, catalogue("p1"), [*rest, *far])
+    assert rows(tmp_path, "history/ending") == [(ago(ending), passed_over)]
+
+
 def test_windows_reach_no_further_back_than_what_is_known(tmp_path):
     items = catalogue("far", *[f"p{i}" for i in range(200)])
     rest = [stream(f"u{i % 9}", f"p{i}", 70 - i / 3) for i in range(200)]
