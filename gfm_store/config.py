@@ -12,6 +12,7 @@ A key that is not a field here is an error. Paths are not settings: they are arg
 import hashlib
 import json
 import os
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
@@ -322,3 +323,8 @@ def _explain(error: ValidationError) -> str:
 def warehouse_root(path: Path | None = None) -> Path:
     """The warehouse folder: the argument, else `GFM_WAREHOUSE`, else `warehouse`."""
     return path or Path(os.environ.get("GFM_WAREHOUSE") or "warehouse")
+
+
+def warehouse_option(root: Path) -> str:
+    """What names a warehouse to a job, as a shell takes it."""
+    return f"--warehouse {shlex.quote(str(root))}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from gfm_store.config import load_config
+from gfm_store.config import load_config, warehouse_option
 from gfm_store.lifecycle.refresh import refresh_dynamic
 from gfm_store.vectors.version import DynamicRecord
 from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
@@ -32,7 +32,7 @@ def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_o
         f"{record.n_items:,} items and {record.n_users:,} users, learned from {record.n_pairs:,} pairs.\n"
         f"{_quality(record)}\n"
         f"Seconds: {', '.join(f'{step} {seconds:.1f}' for step, seconds in record.seconds.items())}.\n"
-        f"Next: python -m jobs.recommend --warehouse {root} --user USER_ID"
+        f"Next: python -m jobs.recommend {warehouse_option(root)} --user USER_ID"
     )
 
 

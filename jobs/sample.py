@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gfm_store.config import load_config
+from gfm_store.config import load_config, warehouse_option
 from gfm_store.errors import UsageError
 from gfm_store.warehouse.sample import SampleSettings, SampleSummary, make_sample
 from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run
@@ -70,6 +70,7 @@ def main_command(
     )
     root = recorded_root(warehouse, "sample")
     _report(make_sample(root, settings, threads=options.threads, memory_limit=options.memory_limit))
+    typer.echo(f"Next: python -m jobs.refresh_dynamic {warehouse_option(root)}")
 
 
 def _parse_date(text: str) -> date:
@@ -101,7 +102,6 @@ def _report(summary: SampleSummary) -> None:
     console.print(
         f"The hidden truth lies in {summary.truth}; no refresh reads it.", highlight=False, soft_wrap=True
     )
-    console.print("Next: python -m jobs.refresh_dynamic", highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

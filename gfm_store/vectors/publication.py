@@ -22,6 +22,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
+from gfm_store.config import warehouse_option
 from gfm_store.errors import NotPublishedError
 from gfm_store.locks import exclusive
 from gfm_store.vectors.indexes import build_indexes
@@ -49,7 +50,8 @@ def published_folder(root: Path) -> Path:
     """
     if not is_published(root):
         raise NotPublishedError(
-            f"{root} has no published version yet. Build one with `python -m jobs.refresh_dynamic --warehouse {root}`."
+            f"{root} has no published version yet. Build one with "
+            f"`python -m jobs.refresh_dynamic {warehouse_option(root)}`."
         )
     return (root / LINK).resolve()
 

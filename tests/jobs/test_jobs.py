@@ -90,10 +90,11 @@ def test_recommend_says_what_is_wrong(published, argv, message, capsys, tmp_path
 
 
 def test_nothing_published_yet(tmp_path, capsys):
-    with rewrite_warehouse(tmp_path) as warehouse:
+    root = tmp_path / "my data"
+    with rewrite_warehouse(root) as warehouse:
         warehouse.execute("INSERT INTO item (item_id, item_type) VALUES ('a', 'music')")
-    assert run("recommend", "--warehouse", tmp_path, "--user", "u") == 2
-    assert f"python -m jobs.refresh_dynamic --warehouse {tmp_path}" in capsys.readouterr().err
+    assert run("recommend", "--warehouse", root, "--user", "u") == 2
+    assert f"python -m jobs.refresh_dynamic --warehouse '{root}'" in capsys.readouterr().err
 
 
 def test_recommend_prints_a_table(published, capsys):
