@@ -76,7 +76,7 @@ class Store:
         item_type: Texts | None = None,
         history: Sequence[HistoryEvent] | None = None,
         include_seen: bool = False,
-        as_of: datetime | None = None,
+        as_of: Moment | None = None,
         languages: Texts | None = None,
         published_after: Moment | None = None,
         creators: Texts | None = None,
@@ -94,7 +94,7 @@ class Store:
             history: instead of `users`, events that are not ingested: (item_id, event_type, moment) each; the
                 user_id of the rows is then null.
             include_seen: also items that the user has streamed before.
-            as_of: answer as it was at this moment, with the newest kept version from before it, and the events
+            as_of: answer as it was at this moment (UTC), with the newest kept version from before it, and the events
                 that were known then.
             published_after: only items known to be published after this moment (UTC).
             exclude: item ids to leave out.
@@ -116,9 +116,10 @@ class Store:
         wanted = ItemFilter(item_type, languages, creators, published_after, exclude)
         wish = Wish(k, wanted, include_seen, max_per_creator, diversity)
         wish.check()
-        with self._current(as_of, history is None) as session:
+        moment = None if as_of is None else as_moment(as_of, "as_of")
+        with self._current(moment, history is None) as session:
             if history is not None:
-                return lists.recommend(session, _somebody(session, history, as_of), wish)
+                return lists.recommend(session, _somebody(session, history, moment), wish)
             ids = _as_ids(users)
             blocks = [
                 lists.recommend(session, session.users(ids.slice(begin, USERS_AT_ONCE)), wish)

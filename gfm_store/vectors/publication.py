@@ -91,8 +91,10 @@ def open_table(folder: Path, name: str, version: str | None = None) -> lance.Lan
     try:
         return lance.dataset(str(path), version=version)
     except (ValueError, OSError, KeyError) as error:
-        what = f"version {version!r} of {name} is not kept" if version else f"{name} cannot be read"
-        raise NotPublishedError(f"{folder}: {what} ({str(error).splitlines()[0][:200]}).") from None
+        reason = str(error).splitlines()[0][:200]
+    if version is not None and version not in (kept := kept_versions(folder)):
+        raise NotPublishedError(f"version {version!r} is not kept in {folder}; there are: {', '.join(kept)}.")
+    raise NotPublishedError(f"{folder}: {name} cannot be read ({reason}).")
 
 
 def nearest(folder: Path, vectors: np.ndarray, k: int) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """The store on a small published world: the contract of `gfm_store.open(...).recommend(...)`."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import lancedb
 import numpy as np
@@ -175,12 +175,20 @@ def test_an_earlier_moment_needs_a_version_from_before_it(store, published):
     assert store.recommend("nobody", k=1, as_of=moment).num_rows == 1
     with pytest.raises(NotPublishedError, match="No kept version is from"):
         store.recommend("nobody", k=1, as_of=moment - timedelta(days=1))
+    east = moment.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=9)))
+    for same in (moment.isoformat(), east, east.isoformat()):
+        listed = store.recommend("nobody", k=5, as_of=same)
+        assert listed.equals(store.recommend("nobody", k=5, as_of=moment))
+    with pytest.raises(UsageError, match="as_of: 'noon' is not a moment"):
+        store.recommend("nobody", as_of="noon")
 
 
 def test_opening_a_named_version(published, store):
     with gfm_store.open(published, version=store.version) as pinned:
         assert pinned.recommend("nobody", k=3).equals(store.recommend("nobody", k=3))
-    with pytest.raises(NotPublishedError, match="'d-000000000000' of item_embedding is not kept"):
+    with pytest.raises(
+        NotPublishedError, match=f"'d-000000000000' is not kept in .*; there are: {store.version}"
+    ):
         gfm_store.open(published, version="d-000000000000")
 
 
