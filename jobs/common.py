@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
+import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -18,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gfm_store import progress
+from gfm_store.arguments import as_moment
 from gfm_store.config import warehouse_root
 from gfm_store.errors import GfmError, UsageError
 from gfm_store.lifecycle.journal import Journal
@@ -73,13 +75,7 @@ def job() -> typer.Typer:
 
 def parse_as_of(text: str | None) -> datetime | None:
     """`2014-01-25` or an ISO moment; a zone is converted to UTC, none means UTC."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--as-of {text!r} is not a moment; write 2014-01-25 or 2014-01-25T06:00.") from None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return None if text is None else as_moment(text, "--as-of")
 
 
 def recorded_root(path: Path | None, job_name: str) -> Path:
@@ -141,6 +137,9 @@ def _run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
     except OSError as error:  # a disk that is full or cannot be written to is no mistake of the program
         _tell(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return GfmError.exit_code
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        _tell(str(error).splitlines()[0])
+        return GfmError.exit_code
     return 0
 
 
@@ -152,6 +151,10 @@ def check_ending(out: Path | None) -> None:
 
 def write_rows(out: Path, schema: pa.Schema, blocks: Iterable[pa.Table]) -> int:
     """Write blocks to a file that appears whole or not at all; returns the number of rows."""
+    if out.suffix == ".parquet" and (
+        twice := sorted({one for one in schema.names if schema.names.count(one) > 1})
+    ):
+        raise UsageError(f"--out {out}: several columns are called {', '.join(twice)}; rename them by AS.")
     partial = out.with_name(f".{out.name}.partial")
     writer_of = pyarrow.parquet.ParquetWriter if out.suffix == ".parquet" else pyarrow.csv.CSVWriter
     n_rows = 0
@@ -163,8 +166,9 @@ def write_rows(out: Path, schema: pa.Schema, blocks: Iterable[pa.Table]) -> int:
         partial.replace(out)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror or error}.") from None
-    except pa.ArrowInvalid as error:
-        raise UsageError(f"--out {out}: {error}. Lists and vectors go into .parquet only.") from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        hint = "Lists and vectors go into .parquet only; cast what fits nowhere to VARCHAR."
+        raise UsageError(f"--out {out}: {error}. {hint}") from None
     finally:
         partial.unlink(missing_ok=True)
     return n_rows
@@ -176,8 +180,9 @@ def show_rows(rows: pa.Table) -> None:
     for field in rows.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         table.add_column(escape(field.name), justify="right" if number else "left", overflow="fold")
-    for row in rows.to_pylist():
-        table.add_row(*(escape(_shown(value)) for value in row.values()))
+    # By column: two of them may have one name.
+    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        table.add_row(*(escape(_shown(value)) for value in row))
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-GROUND = {"errors", "schema", "config", "progress", "device", "locks", "program"}
+GROUND = {"arguments", "errors", "schema", "config", "progress", "device", "locks", "program"}
 ORDER = [
     "warehouse",
     "vectors",

@@ -1,20 +1,17 @@
 """Which items may be in a list: filters come before the search, so k rows come whenever k exist."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gfm_store.errors import UsageError
+from gfm_store.arguments import Moment, Texts, as_moment, texts
 from gfm_store.serving.index_choice import filter_name
 from gfm_store.serving.partition import NAMES, NO_ROWS
 from gfm_store.serving.published import PublishedVersion
 
-Texts = str | Sequence[str]
-Moment = datetime | str
 CALLED = {"item_type": "item type", "language": "language", "creator": "creator"}
 """Columns by which items are filtered, and their names in errors."""
 
@@ -95,31 +92,3 @@ class AskedOfItems:
             newer = pc.greater(bound.attribute["published_at"], after)
             allowed &= pc.fill_null(newer, False).to_numpy(zero_copy_only=False)
         return allowed
-
-
-def texts(values: Texts, what: str) -> list[str]:
-    """One or several texts as a list.
-
-    Raises:
-        UsageError: something else.
-    """
-    try:
-        listed = [values] if isinstance(values, str) else list(values)
-    except TypeError:
-        listed = [values]  # type: ignore[list-item]
-    if wrong := [value for value in listed if not isinstance(value, str)]:
-        raise UsageError(f"{what} must be text, or a list of texts; got {wrong[0]!r}.")
-    return listed
-
-
-def as_moment(ts: Moment, what: str) -> datetime:
-    """UTC without a zone.
-
-    Raises:
-        UsageError: it is no moment.
-    """
-    try:
-        moment = datetime.fromisoformat(ts) if isinstance(ts, str) else ts
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    except (ValueError, AttributeError):
-        raise UsageError(f"{what}: {ts!r} is not a moment; write 2026-01-31T06:00.") from None
