@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
+from threading import Lock, Timer
 from typing import Any
 
 import duckdb
@@ -26,6 +26,8 @@ TABLE_FUNCTIONS = frozenset(
     | {"duckdb_columns", "duckdb_functions", "duckdb_tables", "duckdb_views"}
 )
 """What may stand in FROM beside tables and the macros of `sql/query/`: nothing that takes an address or a path."""
+
+_SETTINGS = Lock()
 
 Tables = Mapping[str, Any]
 """By name, what stands beside the warehouse's own tables: Lance datasets and Arrow tables."""
@@ -59,10 +61,15 @@ def prepare(connection: Any, tables: Tables, *, max_temporary: str | None = None
         connection.execute(_history([name for name in tables if name.startswith(KEPT_ITEM_EMBEDDING)]))
         for one in statements("query"):
             connection.execute(macro(one))
-    if max_temporary:
-        connection.execute(f"SET max_temp_directory_size = '{max_temporary}'")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    with _SETTINGS:
+        # Connections of one process to one file share their settings: another one may have locked them.
+        (locked,) = connection.execute("SELECT current_setting('lock_configuration')").fetchone()
+        if not locked:
+            if max_temporary:
+                connection.execute(f"SET max_temp_directory_size = '{max_temporary}'")
+            connection.execute("SET GLOBAL TimeZone = 'UTC'")
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
 
 
 def macro(one: Statement) -> str:

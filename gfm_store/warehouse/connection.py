@@ -6,7 +6,6 @@ until it closes; a killed writer leaves a copy that the next one removes.
 """
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
@@ -30,6 +30,8 @@ log = logging.getLogger("gfm_store.sql")
 """Every statement that runs is logged here at DEBUG."""
 
 FILE_NAME = "gfm.duckdb"
+DATABASE_ERRORS = (duckdb.IOException, duckdb.OutOfMemoryException)
+"""What DuckDB raises where disk or memory is not enough: no mistake of a program or a statement."""
 
 
 class Warehouse:
@@ -193,13 +195,13 @@ def _memory_connection(threads: int | None, memory_limit: str | None) -> duckdb.
         config["memory_limit"] = memory_limit
     connection = duckdb.connect(":memory:", config=config)
     connection.execute("SET TimeZone = 'UTC'")
-    # A name of its own each time: what DuckDB spills is never found by, or left to, another process.
+    # A name of its own each time: what one connection spills is never found by another one.
     connection.execute(f"SET temp_directory = {_literal(str(_spill_folder()))}")
     return connection
 
 
 def _spill_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"gfm-store-spill-{os.getpid()}"
+    return Path(tempfile.gettempdir()) / f"gfm-store-spill-{uuid4().hex}"
 
 
 def check_schema_version(warehouse: Warehouse) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import sqlalchemy
 from duckdb_sqlalchemy import Dialect
+from duckdb_sqlalchemy.datatypes import FixedArray, visit_fixed_array
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.dialects import registry
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import NullPool
 
 from gfm_store.schema import KEPT_ITEM_EMBEDDING
@@ -15,6 +17,7 @@ from gfm_store.warehouse.analysis import Tables, prepare
 from gfm_store.warehouse.connection import open_warehouse, warehouse_file
 
 registry.register("duckdb.gfm_store", __name__, "WarehouseDialect")
+compiles(FixedArray)(visit_fixed_array)  # so that the type of a vector can be printed without a dialect
 
 
 class WarehouseDialect(Dialect):
@@ -39,7 +42,8 @@ def _temporary(connection: Connection) -> list[str]:
 def create_engine(root: Path, tables: Callable[[], Tables] = dict) -> Engine:
     """A read-only engine on which `MetaData.reflect`, `pandas.read_sql` and typed columns work.
 
-    Each connection opens the file anew and sees what was ingested and published last; none is kept between uses.
+    A connection opens the file anew and sees what was ingested and published last; none is kept between uses.
+    Where another one is open in the process, they see the same file.
 
     Args:
         tables: gives what stands beside the warehouse's own tables whenever a connection is opened.

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -257,3 +259,19 @@ def test_a_stand_in_leaves_the_file_alone(two_types):
         assert len(events(warehouse)) == 4
         assert len(events(other)) == 6
     assert warehouse_file(two_types).read_bytes() == before
+
+
+def test_connections_spill_into_folders_of_their_own(root):
+    with open_warehouse(root, memory_limit="60MB") as one, open_warehouse(root, memory_limit="60MB") as other:
+        folders = [w.scalar("SELECT current_setting('temp_directory')") for w in (one, other)]
+        assert folders[0] != folders[1]
+        big = (
+            "SELECT max(place) FROM (SELECT row_number() OVER (ORDER BY md5(range::VARCHAR)) AS place "
+            "FROM range(1000000))"
+        )
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(lambda warehouse: warehouse.scalar(big), (one, other))) == [1_000_000] * 2
+        one.execute("SET max_temp_directory_size = '1KB'")
+        with pytest.raises(duckdb.OutOfMemoryException):
+            one.scalar(big)  # it does spill
+    assert not any(Path(folder).exists() for folder in folders)

@@ -1,5 +1,6 @@
 """The SQLAlchemy engine: reflection, pandas, typed columns, read-only."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pandas as pd
@@ -80,3 +81,20 @@ def test_an_engine_does_not_keep_an_ingest_out_and_sees_its_result(root):
 def test_no_warehouse_is_one_clear_error(tmp_path):
     with pytest.raises(EmptyWarehouseError):
         create_engine(tmp_path)
+
+
+def test_several_connections_are_open_at_once_and_speak_utc(root):
+    engine = create_engine(root)
+    with engine.connect() as first, engine.connect() as second, create_engine(root).connect() as third:
+        for connection in (first, second, third):
+            assert connection.execute(sa.text("SELECT count(*) FROM item")).scalar() == 1
+            assert connection.execute(sa.text("SELECT current_setting('TimeZone')")).scalar() == "UTC"
+            with pytest.raises(DBAPIError):
+                connection.execute(sa.text("SELECT * FROM read_text('/etc/hostname')"))
+
+
+def test_threads_read_side_by_side(root):
+    engine = create_engine(root)
+    with ThreadPoolExecutor(4) as pool:
+        frames = list(pool.map(lambda n: pd.read_sql(f"SELECT {n} AS n FROM item", engine), range(20)))
+    assert [frame["n"].tolist() for frame in frames] == [[n] for n in range(20)]
