@@ -1,4 +1,4 @@
-"""Remove a user from events, edges, counts, vectors, caches and all kept versions, and certify it."""
+"""Remove users from events, edges, counts, vectors, caches and all kept versions, and certify it."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -28,15 +28,22 @@ app = job()
 
 @app.command(help=HELP, epilog=EXAMPLES)
 def forget(
-    user: Annotated[str, typer.Option("--user", metavar="ID", help="The user's id, letter by letter.")],
+    user: Annotated[
+        list[str],
+        typer.Option("--user", metavar="ID", help="Whom, letter by letter; may be given several times."),
+    ],
     warehouse: WarehouseOption = None,
     config: ConfigOption = None,
 ) -> None:
     root = recorded_root(warehouse, "forget")
-    certificate, path = forget_user(root, user, load_config(config))
-    for name, text in _lines(certificate).items():
-        typer.echo(f"{name:<12} {text}")
-    typer.echo(f"Certificate: {path}")
+    settings = load_config(config)
+    for one in dict.fromkeys(user):
+        certificate, path = forget_user(root, one, settings)
+        if len(user) > 1:
+            typer.echo(one)
+        for name, text in _lines(certificate).items():
+            typer.echo(f"{name:<12} {text}")
+        typer.echo(f"Certificate: {path}")
 
 
 def _lines(certificate: Certificate) -> dict[str, str]:

@@ -43,7 +43,7 @@ from gfm_store.vectors.static_version import read_table, replace_table, static_f
 from gfm_store.vectors.version import DynamicRecord, Origin, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.forgetting import RemovedRows, remove_user
-from gfm_store.warehouse.graph import read_graph, read_item_nodes
+from gfm_store.warehouse.graph import read_item_nodes, read_published_edges
 from gfm_store.warehouse.sample.truth import truth_folder
 
 CERTIFICATES = "certificates"
@@ -165,10 +165,11 @@ def _rewrite_static(warehouse: Warehouse, record: StaticRecord) -> tuple[int, in
     before = read_table(folder, "co_interaction_edge", ["n_users"]).num_rows
     with _then(warehouse, record.as_of, record.origin):
         try:
-            graph = read_graph(
-                warehouse, record.as_of, GraphConfig.model_validate(record.origin.settings["graph"])
+            read_item_nodes(warehouse, record.as_of)
+            config = GraphConfig.model_validate(record.origin.settings["graph"])
+            edges = read_published_edges(
+                warehouse, record.as_of, config, record.window_days, record.min_users
             )
-            edges = graph.co_interaction_edge
         except EmptyWarehouseError:  # nobody else was there
             edges = CO_INTERACTION_EDGE.empty_table()
     replace_table(folder, "co_interaction_edge", edges)
@@ -186,7 +187,8 @@ def _rewrite_published(warehouse: Warehouse, versions: list[DynamicRecord], user
     for record in versions:
         tables, n_gone = _tables_without(warehouse, folder, record, user_id)
         removed[record.version] = n_gone
-        record = record.model_copy(update={"n_users": record.n_users - n_gone})
+        n_users = open_table(folder, "user_vector", record.version).count_rows() - n_gone
+        record = record.model_copy(update={"n_users": n_users})
         record.write(dynamic_folder(root, record.version))
         rewritten.append((record, tables))
     rewrite(root, rewritten, next(record for record, _ in rewritten if record.version == served))

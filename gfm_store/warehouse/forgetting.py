@@ -115,11 +115,12 @@ def _remove_from_sources(warehouse: Warehouse, user_id: str) -> None:
     """A file or query may be called after the user."""
     pattern = rf"(^|[^A-Za-z0-9_-]){re.escape(user_id)}([^A-Za-z0-9_-]|$)"
     for table in ("ingest_run", "rejected_row"):
-        warehouse.execute(
-            f"UPDATE {table} SET source = regexp_replace(source, $pattern, $instead, 'g') "
-            "WHERE regexp_matches(source, $pattern)",
-            {"pattern": pattern, "instead": r"\1forgotten\2"},
-        )
+        for _ in range(2):  # of two that share what parts them, the first pass finds one
+            warehouse.execute(
+                f"UPDATE {table} SET source = regexp_replace(source, $pattern, $instead, 'g') "
+                "WHERE regexp_matches(source, $pattern)",
+                {"pattern": pattern, "instead": r"\1forgotten\2"},
+            )
 
 
 def _remove_rejected(warehouse: Warehouse, user_id: str) -> int:

@@ -151,8 +151,7 @@ def read_interactions(
     Args:
         window_days, min_users: what they were in the end in a graph of the same warehouse.
     """
-    _create_interaction(warehouse, moment, config, window_days, config.newest_items_per_user)
-    _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
+    _create_window(warehouse, moment, config, window_days, min_users)
     return Interactions(_co_interaction(warehouse), read_user_set(warehouse, moment, config))
 
 
@@ -184,6 +183,14 @@ def _create_edges(warehouse: Warehouse, min_users: int, config: GraphConfig, lef
     )
 
 
+def _create_window(
+    warehouse: Warehouse, moment: datetime, config: GraphConfig, window_days: int, min_users: int
+) -> None:
+    """The edges of a window of just this length; `item_node` must have been made."""
+    _create_interaction(warehouse, moment, config, window_days, config.newest_items_per_user)
+    _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
+
+
 def _co_interaction(warehouse: Warehouse) -> pa.Table:
     return warehouse.arrow("SELECT * FROM co_interaction ORDER BY src, dst_type, dst")
 
@@ -192,9 +199,16 @@ def read_edges(
     warehouse: Warehouse, as_of: datetime, config: GraphConfig, window_days: int, min_users: int
 ) -> pa.Table:
     """Columns src, dst: the co-interactions in a window of just this length; `item_node` must have been made."""
-    _create_interaction(warehouse, as_of, config, window_days, config.newest_items_per_user)
-    _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
+    _create_window(warehouse, as_of, config, window_days, min_users)
     return warehouse.arrow("SELECT src, dst FROM co_interaction ORDER BY src, dst")
+
+
+def read_published_edges(
+    warehouse: Warehouse, as_of: datetime, config: GraphConfig, window_days: int, min_users: int
+) -> pa.Table:
+    """The same by item_id, with their weights, as a version publishes them."""
+    _create_window(warehouse, as_of, config, window_days, min_users)
+    return warehouse.select("graph/co_interaction_edge")
 
 
 def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> tuple[int, int]:
@@ -203,8 +217,7 @@ def _make_edges(warehouse: Warehouse, as_of: datetime, config: GraphConfig) -> t
     history_days = (as_of - first).days + 1
     window_days, min_users = config.window_days, config.min_users
     while True:
-        _create_interaction(warehouse, as_of, config, window_days, config.newest_items_per_user)
-        _create_edges(warehouse, min_users, config, left_out_fold=NOBODY)
+        _create_window(warehouse, as_of, config, window_days, min_users)
         coverage = warehouse.scalar(
             "SELECT (SELECT count(DISTINCT src) FROM co_interaction)"
             " / greatest((SELECT count(DISTINCT node) FROM graph_interaction), 1)"

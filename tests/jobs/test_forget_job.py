@@ -29,3 +29,16 @@ def test_an_unknown_user_and_a_missing_option(world, tmp_path, capsys):
     assert forget.main(["--warehouse", str(tmp_path), "--user", "nobody"]) == 2
     assert "holds no warehouse" in capsys.readouterr().err
     assert forget.main(["--warehouse", str(world)]) == 2
+
+
+def test_several_users_are_forgotten(world, capsys):
+    with open_warehouse(world) as warehouse:
+        query = "SELECT DISTINCT user_id FROM interaction_event ORDER BY user_id LIMIT 2"
+        users = [row[0] for row in warehouse.execute(query).fetchall()]
+    assert forget.main(["--warehouse", str(world), "--user", users[0], "--user", users[1]]) == 0
+    shown = capsys.readouterr().out
+    assert all(user in shown for user in users)
+    assert shown.count("Certificate:") == 2
+    with open_warehouse(world) as warehouse:
+        count = "SELECT count(*) FROM interaction_event WHERE user_id IN ($a, $b)"
+        assert warehouse.scalar(count, a=users[0], b=users[1]) == 0

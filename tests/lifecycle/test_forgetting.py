@@ -209,6 +209,18 @@ def test_all_versions_go_on_and_vectors_of_others_stay(copy):
     assert set(plain["embedding_version"].to_pylist()) == {served}
 
 
+def test_a_folder_and_its_file_called_after_the_user(copy):
+    with rewrite_warehouse(copy) as warehouse:
+        warehouse.execute(
+            "UPDATE ingest_run SET source = $source", {"source": f"/x/{GONE}/{GONE}/{GONE}.csv"}
+        )
+    forget_user(copy, GONE, TINY)
+    with open_warehouse(copy) as warehouse:
+        assert warehouse.arrow("SELECT DISTINCT source FROM ingest_run")["source"].to_pylist() == [
+            "/x/forgotten/forgotten/forgotten.csv"
+        ]
+
+
 def test_a_later_ingest_of_the_same_file_does_not_bring_the_user_back(copy, sources):
     forget_user(copy, GONE, TINY)
     before = decoded(copy)
