@@ -22,9 +22,12 @@ __all__ = ["GfmError", "open"]
 def open(warehouse: str | PathLike[str] = "warehouse", *, version: str | None = None) -> Store:
     """Open the published version of a warehouse, read-only; `version` opens another that is kept.
 
+    Settings come from `gfm.toml` in the working directory where it exists, as those of the jobs do.
+
     Raises:
-        GfmError: there is no warehouse, or nothing is published in it.
+        GfmError: there is no warehouse, nothing is published in it, or `gfm.toml` cannot be used.
     """
+    from gfm_store.config import load_config
     from gfm_store.serving.store import Store  # torch takes seconds to import: only when a store is opened
 
-    return Store(Path(warehouse), version=version)
+    return Store(Path(warehouse), version=version, config=load_config())

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gfm_store.config import load_config
+from gfm_store.config import Config, load_config
 from gfm_store.lifecycle import versions
 from gfm_store.lifecycle.journal import log_file
 from gfm_store.lifecycle.status import Status, read_status
@@ -42,13 +42,17 @@ VersionArgument = Annotated[str, typer.Argument(metavar="V", help="A version, su
 @app.callback(help=__doc__, epilog=EXAMPLES)
 def options(context: typer.Context, warehouse: WarehouseOption = None, config: ConfigOption = None) -> None:
     load_config(config)
-    context.obj = warehouse
+    context.obj = warehouse, config
+
+
+def _settings(context: typer.Context, config: Path | None) -> Config:
+    return load_config(config or context.obj[1])
 
 
 def _root(context: typer.Context, warehouse: Path | None, config: Path | None) -> Path:
     """The options may stand before or after the command; what changes something is recorded."""
-    load_config(config)
-    name, folder = context.info_name or "", warehouse or context.obj
+    _settings(context, config)
+    name, folder = context.info_name or "", warehouse or context.obj[0]
     return recorded_root(folder, f"versions {name}") if name in WRITING else warehouse_root(folder)
 
 
@@ -251,7 +255,7 @@ def publish(
     config: ConfigOption = None,
 ) -> None:
     """Let readers see a version that is kept."""
-    root, keep = _root(context, warehouse, config), load_config(config).serving.keep_versions
+    root, keep = _root(context, warehouse, config), _settings(context, config).serving.keep_versions
     refused = versions.refused_record(root)
     if refused is not None and refused.version == version:
         from gfm_store.lifecycle.refused import publish_refused  # torch, again
@@ -273,7 +277,8 @@ def rollback(context: typer.Context, warehouse: WarehouseOption = None, config: 
 def prune(
     context: typer.Context,
     keep: Annotated[
-        int, typer.Option("--keep", metavar="N", help="Versions that stay, besides the served one.")
+        int,
+        typer.Option("--keep", metavar="N", help="Newest versions that stay; the served one always does."),
     ],
     warehouse: WarehouseOption = None,
     config: ConfigOption = None,

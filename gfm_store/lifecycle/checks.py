@@ -17,6 +17,8 @@ from gfm_store.warehouse.history import HistoryTables
 ASKED = 20
 """Users whose lists a plain search must find."""
 MIN_RECALL = 0.95
+TIE = 1e-5
+"""Scores that differ by this share of the greatest are equal: sums are rounded in another order."""
 
 
 def _require(holds: bool, what: str) -> None:
@@ -109,16 +111,21 @@ def check_written(folder: Path, record: DynamicRecord) -> None:
 
 
 def search_recall(folder: Path, k: int = 10) -> float:
-    """Share of the k best items by dot product that a plain search finds, over some users of a publication."""
+    """Share of the k best items by dot product that a plain search finds, over some users of a publication.
+
+    Of items with one score any is as good as another.
+    """
     users = to_numpy(open_table(folder, "user_vector").head(ASKED, columns=["vector"])["vector"])
     items = open_table(folder, "retrieval").to_table(columns=["item_id", "vector"])
     if not len(users):
         return 1.0
-    nothing = np.zeros(0, dtype=np.int64)
-    best = top_k(users, to_numpy(items["vector"]), k, (nothing, nothing)).row
-    ids = items["item_id"].to_pylist()
+    vectors, nothing = to_numpy(items["vector"]), np.zeros(0, dtype=np.int64)
+    best = top_k(users, vectors, k, (nothing, nothing))
+    ids = items["item_id"].combine_chunks()
     shares = []
-    for found, rows in zip(nearest(folder, users, k), best, strict=True):
-        wanted = {ids[row] for row in rows}
-        shares.append(len(wanted & set(found)) / len(wanted))
+    for user, found, rows, scores in zip(users, nearest(folder, users, k), best.row, best.score, strict=True):
+        there = pc.index_in(pa.array(found, ids.type), ids).to_numpy()
+        scores = scores[rows >= 0]
+        enough = scores.min() - TIE * np.abs(scores).max()
+        shares.append((vectors[there] @ user >= enough).sum() / len(scores))
     return float(np.mean(shares))

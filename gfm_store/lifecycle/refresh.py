@@ -124,7 +124,8 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     inputs = version_name("s-", origin, as_of, text=encoder.fingerprint)
     for built in static_versions(root):
         if built.inputs == inputs:
-            make_current(root, built.version)
+            with publishing(root):  # prune and rollback keep what is current
+                make_current(root, built.version)
             progress.say(
                 f"Static version {built.version} was built from the same inputs before; nothing to do."
             )

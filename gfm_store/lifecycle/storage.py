@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from gfm_store.errors import WarehouseError
+from gfm_store.warehouse.connection import DATABASE_ERRORS
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def storage_errors(root: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, *DATABASE_ERRORS) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WarehouseError(
             f"{root} could not be read or written: {reason[:300]}. What is served is unchanged."

@@ -16,7 +16,7 @@ from gfm_store.vectors.publication import (
     republish,
     table_bytes,
 )
-from gfm_store.vectors.static_version import CURRENT, current_static, static_folder
+from gfm_store.vectors.static_version import current_static, static_folder
 from gfm_store.vectors.version import REFUSED, DynamicRecord, StaticRecord
 
 
@@ -130,7 +130,7 @@ def publish_version(root: Path, version: str) -> DynamicRecord:
 
 
 def roll_back(root: Path) -> DynamicRecord:
-    """Let readers see the version that was first published before the served one.
+    """Let readers see the version that the served one took over from, or else the one published before it.
 
     Raises:
         NotPublishedError: nothing is published yet.
@@ -140,12 +140,13 @@ def roll_back(root: Path) -> DynamicRecord:
     with storage_errors(root), publishing(root):
         folder = published_folder(root)
         names, served = kept_versions(folder), DynamicRecord.read(folder).version
-        earlier = names[: names.index(served)]
-        if not earlier:
+        follows, earlier = DynamicRecord.read(folder).follows, names[: names.index(served)]
+        before = follows if follows in names else earlier[-1] if earlier else None
+        if before is None:
             raise UsageError(
                 f"{served} is the oldest version that is kept in {root}: there is none to roll back to."
             )
-        record = DynamicRecord.read(dynamic_folder(root, earlier[-1]))
+        record = DynamicRecord.read(dynamic_folder(root, before))
         republish(root, record)
         return record
 
@@ -183,5 +184,5 @@ def remove_unkept(root: Path) -> None:
         else:
             shutil.rmtree(path)
     for path in (root / "static").iterdir():
-        if path.is_dir() and path.name not in {*parents, CURRENT}:
+        if path.is_dir() and not path.is_symlink() and path.name not in parents:
             shutil.rmtree(path)

@@ -50,8 +50,9 @@ def explain(session: Session, user: AskedUsers, item_id: str) -> pa.Table:
 def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offered: np.ndarray) -> pa.Table:
     bound = session.bound
     history = session.history(user.user_id)
-    nodes = np.unique(history.user_event["node"].to_numpy())
-    vectors = _vectors(session, history, [nodes[:0], nodes, *nodes[:, None]])
+    everything = np.unique(history.user_event["node"].to_numpy())
+    nodes = _read(history, bound.model.history_events)
+    vectors = _vectors(session, history, [nodes[:0], everything, *nodes[:, None]])
     whole, nothing, each = vectors[0], vectors[1], vectors[2:]
 
     def rank(vector: np.ndarray, taken: np.ndarray) -> int:
@@ -91,6 +92,14 @@ def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offe
     if general > 0:
         rows.append(("popular", item_id, general / total, rank(whole - nothing, nodes[:0])))
     return _rows(session, rows, item_id, now, without_all)
+
+
+def _read(history: HistoryTables, newest: int) -> np.ndarray:
+    """(m,) the items of one user's `newest` events: the vector reads no others, so others are no reasons."""
+    moment = history.user_event["event_ts"].to_numpy()
+    since = np.sort(moment)[-newest:].min()
+    read: np.ndarray = np.unique(history.user_event["node"].to_numpy()[moment >= since])
+    return read
 
 
 def _vectors(session: Session, history: HistoryTables, taken: Sequence[np.ndarray]) -> np.ndarray:

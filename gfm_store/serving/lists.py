@@ -45,10 +45,10 @@ class Wish:
             UsageError: a number is out of its bounds.
         """
         check_k(self.k)
-        if self.max_per_creator is not None and self.max_per_creator < 1:
-            raise UsageError(f"max_per_creator is {self.max_per_creator}; it must be at least 1.")
-        if not 0 <= self.diversity <= 1:
-            raise UsageError(f"diversity is {self.diversity}; it must lie between 0 and 1.")
+        if self.max_per_creator is not None:
+            check_whole(self.max_per_creator, "max_per_creator")
+        if not isinstance(self.diversity, int | float | np.number) or not 0 <= self.diversity <= 1:
+            raise UsageError(f"diversity is {self.diversity!r}; it must lie between 0 and 1.")
 
 
 def check_k(k: int) -> None:
@@ -56,10 +56,18 @@ def check_k(k: int) -> None:
     Raises:
         UsageError: k is no whole number of at least 1.
     """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise UsageError(f"k is {k!r}; it must be a whole number.")
-    if k < 1:
-        raise UsageError(f"k is {k}; it must be at least 1.")
+    check_whole(k, "k")
+
+
+def check_whole(number: int, what: str) -> None:
+    """
+    Raises:
+        UsageError: it is no whole number of at least 1.
+    """
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise UsageError(f"{what} is {number!r}; it must be a whole number.")
+    if number < 1:
+        raise UsageError(f"{what} is {number}; it must be at least 1.")
 
 
 def recommend(session: Session, users: AskedUsers, wish: Wish) -> pa.Table:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
+from gfm_store.arguments import one_text
 from gfm_store.config import TextConfig
 from gfm_store.dynamic_layer.similarity import text_query
 from gfm_store.errors import UsageError
@@ -38,7 +39,7 @@ def search(session: Session, query: str, k: int, wanted: ItemFilter, user: Asked
         UsageError: an empty or too long query, k below 1, a filter that fits no item.
     """
     check_k(k)
-    if not isinstance(query, str) or not query.strip():
+    if not one_text(query, "the query").strip():
         raise UsageError("the query is empty; write what to look for, as a text.")
     if (n_words := len(query.split())) > MAX_WORDS:
         raise UsageError(f"the query has {n_words:,} words; at most {MAX_WORDS:,} are searched for.")

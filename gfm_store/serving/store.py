@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import RLock
@@ -13,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Engine
 
+from gfm_store.arguments import Moment, Texts, as_moment, one_text, texts
 from gfm_store.config import Config
 from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.schema import EVENT_TYPES, RECOMMENDATION
 from gfm_store.serving import explain, lists, search, similar
-from gfm_store.serving.filters import ItemFilter, Moment, Texts, as_moment, texts
+from gfm_store.serving.filters import ItemFilter
 from gfm_store.serving.lists import Wish
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.session import AskedUsers, Session
@@ -70,7 +72,7 @@ class Store:
 
     def recommend(
         self,
-        users: Texts | pa.Array | None = None,
+        users: Texts | None = None,
         k: int = 10,
         *,
         item_type: Texts | None = None,
@@ -120,6 +122,7 @@ class Store:
         with self._current(moment, history is None) as session:
             if history is not None:
                 return lists.recommend(session, _somebody(session, history, moment), wish)
+            assert users is not None
             ids = _as_ids(users)
             blocks = [
                 lists.recommend(session, session.users(ids.slice(begin, USERS_AT_ONCE)), wish)
@@ -176,7 +179,7 @@ class Store:
         """
         wanted = ItemFilter(item_type, languages, creators, published_after, exclude)
         with self._current() as session:
-            asked = None if user is None else session.users(pa.array(texts(user, "user")))
+            asked = None if user is None else session.users(pa.array([one_text(user, "user")]))
             return search.search(session, query, k, wanted, asked)
 
     def explain(self, user: str, item: str) -> pa.Table:
@@ -192,8 +195,8 @@ class Store:
             UsageError: the item is not known, or not offered.
         """
         with self._current() as session:
-            asked = session.users(pa.array(texts(user, "user")))
-            return explain.explain(session, asked, texts(item, "item")[0])
+            asked = session.users(pa.array([one_text(user, "user")]))
+            return explain.explain(session, asked, one_text(item, "item"))
 
     def user_vector(self, user: str) -> np.ndarray:
         """(dim,) float32 from the user's newest history: multiply with `retrieval`'s vectors.
@@ -202,7 +205,7 @@ class Store:
             UsageError: the user has no history.
         """
         with self._current() as session:
-            asked = session.users(pa.array(texts(user, "user")))
+            asked = session.users(pa.array([one_text(user, "user")]))
             if not asked.has_history[0]:
                 raise UsageError(
                     f"user {user!r} has no history, so there is no vector; `recommend` shows what is popular."
@@ -229,8 +232,15 @@ class Store:
         Raises:
             UsageError: not one SELECT, a mistake in it, or it takes more time or memory than `config.sql` allows.
         """
+        if not isinstance(parameters or {}, Mapping):
+            raise UsageError("sql: parameters are given by name, as {'user': 'u42'} for $user.")
         return run_select(
-            self._root, self._tables(), query, dict(parameters or {}), self._config.sql, self._config.threads
+            self._root,
+            self._tables(),
+            one_text(query, "sql"),
+            dict(parameters or {}),
+            self._config.sql,
+            self._config.threads,
         )
 
     def _tables(self) -> dict[str, Any]:
@@ -277,6 +287,8 @@ class Store:
         folder = published_folder(self._root)
         if session is None or (self._pinned is None and folder != self._folder):
             folder, bound = self._load()
+        elif folder != self._folder:  # the version that this store stays on lies there now
+            bound = replace(session.bound, tables=replace(session.bound.tables, folder=folder))
         else:
             bound = session.bound
         if session is None or warehouse is not session.warehouse or bound is not session.bound:
@@ -317,10 +329,14 @@ class Store:
         self.close()
 
 
-def _as_ids(users: Texts | pa.Array | None) -> pa.Array:
+def _as_ids(users: Texts) -> pa.Array:
     if isinstance(users, pa.ChunkedArray):
         users = users.combine_chunks()
-    return users if isinstance(users, pa.Array) else pa.array(texts(users or [], "users"), pa.string())
+    if (
+        isinstance(users, pa.StringArray) and not users.null_count
+    ):  # of any number, so they are taken as they lie
+        return users
+    return pa.array(texts(users, "users"), pa.string())
 
 
 def _somebody(session: Session, history: Sequence[HistoryEvent], as_of: datetime | None) -> AskedUsers:

@@ -82,8 +82,9 @@ def as_it_was(
                 later_ingest_id=past.later_ingest_id,
             )
             stack.enter_context(known)
+        item = _withdrawals(warehouse, folder, past)  # says so where the version is not kept any more
         profile = read_table(dynamic_folder(root, past.record.version), "user_profile")
-        for name, rows in (("user_profile", profile), ("item", _withdrawals(warehouse, folder, past))):
+        for name, rows in (("user_profile", profile), ("item", item)):
             warehouse.connection.register(name, rows)
             stack.callback(warehouse.connection.unregister, name)
         yield

@@ -171,10 +171,16 @@ def republish(root: Path, record: DynamicRecord) -> None:
 
 
 def prune(root: Path, keep: int) -> list[str]:
-    """Keep the newest `keep` versions and the served one; returns what was dropped."""
+    """Keep the newest `keep` versions and the served one; returns what was dropped.
+
+    Where something is, no publication stays for readers that are open: they would keep its space.
+    """
+    folder = published_folder(root)
+    served = DynamicRecord.read(folder).version
+    dropped = [tag for tag in kept_versions(folder)[:-keep] if tag != served]
+    if not dropped:
+        return dropped
     with _next_publication(root) as partial:
-        served = DynamicRecord.read(partial).version
-        dropped = [tag for tag in kept_versions(partial)[:-keep] if tag != served]
         for name in TABLES:
             dataset = open_table(partial, name)
             for tag in dropped:

@@ -31,12 +31,17 @@ class TextCache:
         item_of_distinct = pc.index_in(hashes, distinct).to_numpy()
         found = np.zeros(len(distinct), dtype=bool)
         gathered = np.zeros((len(distinct), dim), dtype=np.float32)
-        for batch in dataset.to_batches(columns=["text_hash", "vector"]):
-            position = pc.index_in(batch["text_hash"], distinct)
-            wanted = pc.is_valid(position).to_numpy(zero_copy_only=False)
-            rows = position.drop_null().to_numpy()
+        cached = dataset.to_table(columns=["text_hash"])["text_hash"]
+        position = pc.fill_null(
+            pc.index_in(cached, distinct), -1
+        ).to_numpy()  # once: it hashes what is wanted
+        begin = 0
+        for batch in dataset.to_batches(columns=["vector"]):
+            mine = position[begin : begin + batch.num_rows]
+            begin += batch.num_rows
             values = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
-            gathered[rows], found[rows] = values[wanted], True
+            gathered[mine[mine >= 0]] = values[mine >= 0]
+        found[position[position >= 0]] = True
         vectors[:], known[:] = gathered[item_of_distinct], found[item_of_distinct]
         return known, vectors
 

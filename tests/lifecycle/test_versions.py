@@ -105,7 +105,7 @@ def test_what_is_published_after_a_rollback_comes_last(three):
     roll_back(root)
     clone(root, "d-d")
     assert names(root) == [*versions, "d-d"]
-    assert roll_back(root).version == "d-c"
+    assert roll_back(root).version == "d-b"  # d-d took over from it; d-c had been rolled back
 
 
 def test_publishing_a_version_that_is_not_kept(three):
@@ -218,3 +218,33 @@ def test_what_a_version_holds_is_data_and_nothing_that_runs(published):
         ".lock",
         "",
     }
+
+
+def test_pruning_nothing_leaves_readers_where_they_are(three):
+    root, versions = three
+    before = published_folder(root)
+    assert prune_versions(root, 3) == []
+    assert published_folder(root) == before
+    assert names(root) == versions
+
+
+def test_a_link_that_a_killed_refresh_left_is_in_nobodys_way(three):
+    root, versions = three
+    (root / "static" / ".current.new").symlink_to((root / "static" / "current").readlink())
+    assert prune_versions(root, 2) == versions[:1]
+
+
+def test_a_store_that_stays_on_a_version_outlives_publications(three):
+    root, versions = three
+    with gfm_store.open(root, version=versions[0]) as store:
+        item = store.recommend("user-001", 1)["item_id"][0].as_py()
+        before = store.similar_items(item)
+        for version in ("d-d", "d-e", "d-f"):
+            clone(root, version, keep=9)
+        assert store.similar_items(item).equals(before)
+        assert store.sql("SELECT DISTINCT embedding_version AS v FROM retrieval")["v"].to_pylist() == [
+            versions[0]
+        ]
+        prune_versions(root, 1)
+        with pytest.raises(NotPublishedError, match="is not kept"):
+            store.recommend("user-001")

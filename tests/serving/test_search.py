@@ -110,12 +110,12 @@ def test_a_query_is_words_never_syntax(store, query):
     [
         ({"query": ""}, "the query is empty"),
         ({"query": " \n"}, "the query is empty"),
-        ({"query": None}, "the query is empty"),
+        ({"query": None}, "the query must be one text"),
         ({"query": "word " * 10_000}, "the query has 10,000 words; at most 1,000"),
         ({"query": "sea", "k": 0}, "k is 0"),
         ({"query": "sea", "languages": "xx"}, "unknown language 'xx'"),
         ({"query": "sea", "item_type": "x' OR 1=1"}, "unknown item type"),
-        ({"query": "sea", "user": 5}, "user must be text"),
+        ({"query": "sea", "user": 5}, "user must be one text"),
     ],
 )
 def test_bad_queries(store, arguments, message):
