@@ -194,7 +194,7 @@ class IALS:
         """Factors of users (P, factors) and of the n items with streams (n, factors)."""
         nodes = _streams_of_item(split).nonzero()[0]
         confidence = split.streams[:, nodes].astype(np.float32)
-        confidence.data = self.alpha * np.exp2(-confidence.data / self.half_life_days)
+        confidence.data = 1 + self.alpha * np.exp2(-confidence.data / self.half_life_days)
         with threadpool_limits(1, "blas"):  # the package warns of more
             model = AlternatingLeastSquares(
                 factors=self.factors,

@@ -67,7 +67,9 @@ class Bench:
             "protocol": self.division.protocol,
             "split": split_fingerprint(self.split),
             "snapshot": self.warehouse.select("graph/snapshot", as_of=self.split.as_of).to_pylist(),
-            "config": self.config.fingerprint("seed", "graph", "text", "hgnn", "two_tower", "blend"),
+            "config": self.config.fingerprint(
+                "seed", "graph", "text", "hgnn", "two_tower", "blend", "serving"
+            ),
             "threads": self.config.threads or torch.get_num_threads(),
             "device": choose_device(self.config).type,
         }

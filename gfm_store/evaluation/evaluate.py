@@ -32,7 +32,7 @@ from gfm_store.evaluation.split import EncodeText, Split
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.text_cache import TextCache
 from gfm_store.warehouse.connection import Warehouse, newest_event
-from gfm_store.warehouse.sample.truth import true_scores, truth_folder
+from gfm_store.warehouse.sample.truth import knows, true_scores, truth_folder
 
 HGNN_ALONE = "HGNN vectors"
 WITHOUT_GRAPH = "two-tower without graph"
@@ -255,11 +255,16 @@ def _measure_without_graph(run: Run) -> None:
 
 
 def _measure_oracle(run: Run) -> None:
-    """In a made world: the ranking by the hidden truth."""
+    """In a made world: the ranking by the hidden truth; nothing else may have been ingested into it."""
     warehouse, split = run.bench.warehouse, run.bench.split
     if not truth_folder(warehouse.root).is_dir():
         return
     user_ids, node_ids = split.user_id.to_pylist(), split.item["item_id"]
+    if not knows(warehouse.root, user_ids, node_ids.to_pylist()):
+        progress.say(
+            "The hidden truth does not know all users and items of the warehouse: it is not measured."
+        )
+        return
 
     def scorer(users: np.ndarray) -> np.ndarray:
         ids, scores = true_scores(warehouse.root, [user_ids[i] for i in users], split.as_of)

@@ -28,7 +28,7 @@ def rank(
 
     Args:
         users: positions of the users to rank, (u,) for each of `sets`.
-        new_users: (N,) scores that stand in for users without any event, whom a baseline cannot score.
+        new_users: (N,) scores that stand in for users without any stream, whom a baseline cannot score.
 
     Returns:
         By the set's name, (U, k) int32 nodes, best first; -1 where there is none and for users not asked for.
@@ -44,7 +44,7 @@ def rank(
         block = everybody[begin : begin + at_once]
         scores = torch.tensor(scorer(block), dtype=torch.float32)  # a copy: what follows writes to it
         if new_users is not None:
-            scores[torch.from_numpy(split.known_user[block] < 0)] = torch.from_numpy(new_users).float()
+            scores[torch.from_numpy(split.without_streams(block))] = torch.from_numpy(new_users).float()
         for row, node in (split.seen(block), split.offered_elsewhere(block)):
             scores[torch.from_numpy(row), torch.from_numpy(node)] = -torch.inf
         for one, width, asked in zip(sets, k_of, users, strict=True):

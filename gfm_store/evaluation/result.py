@@ -1,6 +1,7 @@
 """What an evaluation found, as plain values: `metrics.json`, and all that the report shows."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -160,4 +161,14 @@ class Evaluation:
 
     def write(self, path: Path) -> None:
         """Write `metrics.json`."""
-        path.write_text(json.dumps(asdict(self), indent=1, default=str) + "\n", encoding="utf-8")
+        text = json.dumps(_finite(asdict(self)), indent=1, default=str, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """What JSON has no number for as text, wherever it stands."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

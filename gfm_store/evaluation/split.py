@@ -81,6 +81,13 @@ class Split:
         rows = self.streams[self.known_user[users[known]]].tocoo()
         return known[rows.row], rows.col.astype(np.int64)
 
+    def without_streams(self, users: np.ndarray) -> np.ndarray:
+        """(b,) bool: which of `users` (b,), positions in `user_id`, streamed nothing before the cut."""
+        known = self.known_user[users]
+        count = np.append(np.diff(self.streams.indptr), 0)  # a new user's -1 finds the last
+        without: np.ndarray = count[known] == 0
+        return without
+
     def profile(self, users: np.ndarray) -> sparse.csr_array:
         """(b, N): the rows of `streams` of `users` (b,), positions in `user_id`; a new user's row is empty."""
         position, node = self.seen(users)

@@ -209,6 +209,18 @@ def test_ials_finds_the_group_of_a_user():
         assert max(unseen, key=lambda i: scores[user, i]) == user
 
 
+def test_ials_trusts_what_was_streamed_long_ago_more_than_what_never_was(monkeypatch):
+    given = []
+    fit = baselines.AlternatingLeastSquares.fit
+    monkeypatch.setattr(
+        baselines.AlternatingLeastSquares,
+        "fit",
+        lambda self, x, **more: given.append(x) or fit(self, x, **more),
+    )
+    IALS(4, 0.1, 10.0, 30.0).fit(split_of({(0, 0): 0.0, (0, 1): 30.0, (1, 1): 3000.0}))
+    np.testing.assert_allclose(np.sort(given[0].data), [1.0, 6.0, 11.0])
+
+
 TEXTS = ["red apple", "red pear pear", "", "green apple tart", "apple", "tart zebra red"]
 
 

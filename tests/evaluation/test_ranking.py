@@ -19,7 +19,7 @@ def plain_rank(split, scores, nodes, users, k, new_users=None):
     found = {}
     for user in users:
         row = split.known_user[user]
-        mine = scores[user] if row >= 0 or new_users is None else new_users
+        mine = scores[user] if new_users is None or (row >= 0 and seen[row].any()) else new_users
         allowed = nodes.nonzero()[0] if nodes.ndim == 1 else [node for node in nodes[user] if node >= 0]
         allowed = [int(node) for node in allowed if row < 0 or not seen[row, node]]
         here = split.country[user].as_py()

@@ -46,9 +46,18 @@ def run(tmp_path, capsys):
     def call(root, *argv):
         code = evaluate.main(["--warehouse", str(root), "--config", str(config), *map(str, argv)])
         path = Path(root) / "report" / "metrics.json"
-        return code, capsys.readouterr(), json.loads(path.read_text()) if path.exists() else None
+        return code, capsys.readouterr(), _strict(path.read_text()) if path.exists() else None
 
     return call
+
+
+def _strict(text):
+    """JSON as others read it: Python alone takes Infinity and NaN."""
+
+    def refuse(name):
+        raise AssertionError(f"metrics.json holds {name}")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def find(found, system, view, metric):

@@ -15,7 +15,7 @@ from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.sample import SampleSettings, fill, make_sample, true_scores
 from gfm_store.warehouse.sample.choice import Chooser
 from gfm_store.warehouse.sample.draw import draw_world
-from gfm_store.warehouse.sample.truth import load_truth
+from gfm_store.warehouse.sample.truth import knows, load_truth
 from gfm_store.warehouse.sample.vocabulary import LANGUAGES, WORDS_PER_TOPIC, topics
 from gfm_store.warehouse.sample.world import SCENES_PER_TOPIC, choice_rates
 
@@ -478,3 +478,10 @@ def test_run_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(RuntimeError, match="power cut"):
         make_sample(tmp_path, TINY)
     assert {path.name for path in tmp_path.iterdir()} <= {".ingest.lock"}
+
+
+def test_the_truth_says_whom_it_knows(world: Path) -> None:
+    _, _, items, users = load_truth(world)
+    assert knows(world, users.to_pylist()[:3], items.to_pylist())
+    assert not knows(world, ["somebody"], items.to_pylist())
+    assert not knows(world, users.to_pylist(), ["something"])

@@ -108,6 +108,12 @@ def load_truth(root: Path) -> tuple[World, SampleSettings, pa.Array, pa.Array]:
     return world, settings, items["item_id"].combine_chunks(), users["user_id"].combine_chunks()
 
 
+def knows(root: Path, user_ids: Sequence[str], item_ids: Sequence[str]) -> bool:
+    """Whether all these users and items are of the made world."""
+    _, _, items, users = load_truth(root)
+    return set(user_ids) <= set(users.to_pylist()) and set(item_ids) <= set(items.to_pylist())
+
+
 def true_scores(root: Path, user_ids: Sequence[str], as_of: datetime) -> tuple[list[str], Floats]:
     """The oracle: true expected listens per day of every item on the day of `as_of`, for each user.
 
