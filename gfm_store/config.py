@@ -17,7 +17,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from gfm_store.errors import ConfigError
 from gfm_store.schema import EVENT_TYPES, SKIP_SIGNAL
@@ -81,7 +81,7 @@ class HGNNConfig(_Settings):
 
     hidden_dim: int = Field(128, ge=8)
     """Width of every layer and of the item vectors."""
-    fanout: tuple[int, ...] = (10,)
+    fanout: tuple[PositiveInt, ...] = Field((10,), min_length=1)
     """Neighbours sampled per node and relation, one number a layer, nearest layer first. (The papers: two layers.)"""
     lexical_dim: int = Field(512, ge=0)
     """Rank of the factors from the words of titles, descriptions and genres that are read beside the sentence vectors;
@@ -117,7 +117,7 @@ class HGNNConfig(_Settings):
 class TwoTowerConfig(_Settings):
     """Histories and training pairs, and the papers' user and item tower (arXiv 2403.07478, section 3.2)."""
 
-    layers: tuple[int, ...] = (512, 256, 128)
+    layers: tuple[PositiveInt, ...] = Field((512, 256, 128), min_length=1)
     """Widths of the fully connected layers; the last one is the output."""
     history_days: int = Field(720, ge=1)
     """A user's history is this long (the papers: 90). Where people come seldom, a short one is empty; where they
@@ -135,7 +135,7 @@ class TwoTowerConfig(_Settings):
     """See `validation_days`."""
     validation_users: int = Field(2_000, ge=1)
     """At most this many users are ranked per epoch."""
-    popularity_windows_days: tuple[int, ...] = (1, 3, 7, 14, 30, 90)
+    popularity_windows_days: tuple[PositiveInt, ...] = (1, 3, 7, 14, 30, 90)
     """Trailing windows whose log counts join the score with learned weights per user; () leaves the
     papers' model as it is."""
     dropout: float = Field(0.1, ge=0, lt=1)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from gfm_store.config import Config
 
@@ -19,7 +20,7 @@ def choose_device(config: Config) -> torch.device:
 
 @contextmanager
 def training_device(config: Config) -> Iterator[torch.device]:
-    """The device to train on, with the threads that the settings ask for.
+    """The device to train on, with the threads that the settings ask for, of torch and of NumPy.
 
     On a CPU the same seed, inputs and thread count give the same bits: torch's gathers add up their gradients
     in a fixed order inside the block. On a GPU they may differ in the last digits.
@@ -30,7 +31,8 @@ def training_device(config: Config) -> Iterator[torch.device]:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     try:
-        yield device
+        with threadpool_limits(config.threads, "blas"):
+            yield device
     finally:
         torch.use_deterministic_algorithms(deterministic)
         torch.set_num_threads(threads)

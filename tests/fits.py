@@ -71,7 +71,7 @@ def coordinates_at(events, dim=4):
     return lambda moment: turned_to(coordinates(moment), frame)
 
 
-def fit(item_node, tables, monkeypatch=None, vectors_at=None, early_at=None, **blend):
+def fit(item_node, tables, monkeypatch=None, vectors_at=None, early_at=None, threads=None, **blend):
     readers = []
     if monkeypatch is not None:
         whole = fitting.read_examples
@@ -86,7 +86,7 @@ def fit(item_node, tables, monkeypatch=None, vectors_at=None, early_at=None, **b
         vectors = vectors_at(moment)
         return Embedded(vectors, vectors if early_at is None else early_at(moment))
 
-    config = Config(device="cpu", two_tower=TWO_TOWER, blend=BLEND.model_copy(update=blend))
+    config = Config(device="cpu", threads=threads, two_tower=TWO_TOWER, blend=BLEND.model_copy(update=blend))
     text = pa.table({"text": pa.array([""] * count)})
     types = sorted(set(item_node["item_type"].to_pylist()))
     fitted = fit_dynamic(item_node, types, embedded_at, nothing, text, tables, config)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+import gfm_store
 from gfm_store.config import Config, load_config, warehouse_root
-from gfm_store.errors import ConfigError
+from gfm_store.errors import ConfigError, UsageError
 
 
 def written(folder: Path, text: str) -> Path:
@@ -32,6 +33,9 @@ def test_the_working_directory_is_read(tmp_path, monkeypatch):
         ("[graph]\nwindow = 30", "unknown setting 'graph.window'; known here: window_days"),
         ("graf = 1", "unknown setting 'graf'; known here: seed"),
         ("[graph]\nwindow_days = 0", "graph.window_days: Input should be greater than or equal to 1"),
+        ("[hgnn]\nfanout = [0]", "hgnn.fanout"),
+        ("[two_tower]\nlayers = []", "two_tower.layers"),
+        ("[two_tower]\npopularity_windows_days = [-1]", "two_tower.popularity_windows_days"),
         ("[graph]\nedge_signals = ['skip']", "edge_signals holds ['skip']"),
         ("[graph]\nfolds = 3", "graph.folds: Input should be 2, 4, 8 or 16"),
         ("[hgnn]\nloss = 'margin'", "unknown setting 'hgnn.loss'; known here: hidden_dim"),
@@ -101,3 +105,10 @@ def test_the_warehouse_is_an_argument_then_the_environment(monkeypatch):
     assert warehouse_root() == Path("elsewhere")
     monkeypatch.delenv("GFM_WAREHOUSE")
     assert warehouse_root() == Path("warehouse")
+
+
+def test_a_store_reads_the_settings_of_the_working_directory(published, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, "[sql]\nmax_result_mb = 1").rename(tmp_path / "gfm.toml")
+    with gfm_store.open(published) as store, pytest.raises(UsageError, match="larger than 1 MB"):
+        store.sql("SELECT range FROM range(1000000)")

@@ -112,38 +112,39 @@ def fit_dynamic(
         text: (N, text_dim), by node.
         item_text: column `text`, by node.
     """
-    available = column(item_node, "is_available", torch.bool)
-    plan = plan_snapshots(tables, available.numel(), config)
-    moments, early_moments = read_moments(plan, vectors_at)
-    vectors = moments.at(-1).numpy()
-    model = _untrained(item_node, item_types, vectors.shape[1], text.shape[1], tables, config.two_tower)
-    items = model.item_features(item_node, vectors, text)
-    popularity = Popularity.from_table(tables.item_day, config.two_tower.popularity_windows_days)
-    fitted = None
-    if config.blend.enabled:
-        texts = item_text["text"].to_pylist()
-        read = [text for text, use in zip(texts, available.tolist(), strict=True) if use]
-        lexical = LexicalFactors.fit(read, config.blend.lexical_factors, config.seed)
-        words = torch.from_numpy(lexical.of(texts))
-        reader = _snapshot_reader(item_node, items, words, model, popularity, moments, tables, config)
-        fitted = _fit_blend(model, reader, replace(reader, moments=early_moments), plan, lexical, config)
-    if fitted is None:
-        fitted = _fit_towers(model, items, moments, early_moments, available, tables, config)
-    nodes = available.nonzero()[:, 0]
-    return DynamicFit(
-        fitted.model,
-        nodes.numpy(),
-        fitted.model.item_vectors(items, nodes, popularity),
-        popularity,
-        fitted.epochs,
-        fitted.losses,
-        fitted.lexical,
-        fitted.promise,
-        vectors,
-        fitted.early,
-        plan.validation_days if fitted.early is not None else 0,
-        early_moments.at(plan.validation_days - 1).numpy(),
-    )
+    with training_device(config):
+        available = column(item_node, "is_available", torch.bool)
+        plan = plan_snapshots(tables, available.numel(), config)
+        moments, early_moments = read_moments(plan, vectors_at)
+        vectors = moments.at(-1).numpy()
+        model = _untrained(item_node, item_types, vectors.shape[1], text.shape[1], tables, config.two_tower)
+        items = model.item_features(item_node, vectors, text)
+        popularity = Popularity.from_table(tables.item_day, config.two_tower.popularity_windows_days)
+        fitted = None
+        if config.blend.enabled:
+            texts = item_text["text"].to_pylist()
+            read = [text for text, use in zip(texts, available.tolist(), strict=True) if use]
+            lexical = LexicalFactors.fit(read, config.blend.lexical_factors, config.seed)
+            words = torch.from_numpy(lexical.of(texts))
+            reader = _snapshot_reader(item_node, items, words, model, popularity, moments, tables, config)
+            fitted = _fit_blend(model, reader, replace(reader, moments=early_moments), plan, lexical, config)
+        if fitted is None:
+            fitted = _fit_towers(model, items, moments, early_moments, available, tables, config)
+        nodes = available.nonzero()[:, 0]
+        return DynamicFit(
+            fitted.model,
+            nodes.numpy(),
+            fitted.model.item_vectors(items, nodes, popularity),
+            popularity,
+            fitted.epochs,
+            fitted.losses,
+            fitted.lexical,
+            fitted.promise,
+            vectors,
+            fitted.early,
+            plan.validation_days if fitted.early is not None else 0,
+            early_moments.at(plan.validation_days - 1).numpy(),
+        )
 
 
 @dataclass(frozen=True)

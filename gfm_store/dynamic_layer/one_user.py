@@ -44,13 +44,13 @@ class OneUser:
         vector = np.ones(self._dim, dtype=np.float32)
         momentum, general, *factors = self._ends
         vector[:momentum] = _through(self._user, state) / 4
-        begin = general
+        begin, log_age = general, np.log1p(age)
         for k, (table, end) in enumerate(zip(self._factors, factors, strict=False)):
             rows = table[node]
             taste = (heard + self._weak * waits) @ rows
             taste *= share[k] / max(np.linalg.norm(taste), 1e-12)
             if waits.any():
-                fall = self._wait_fall[k] * np.log1p(age)
+                fall = self._wait_fall[k] * log_age
                 level = self._wait_level[k] + self._wait_type[np.minimum(item_type, self._num_types)]
                 taste += (waits * np.exp(level - fall)) @ rows
             if skips.any():
@@ -83,9 +83,9 @@ def _touched(history: OneHistory) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     same = node[:, None] == node
     since = same & np.tri(len(node), k=-1, dtype=bool)
     strong = signal == 0
-    heard = strong & ~(since & strong).any(axis=1)
+    newest = ~(since & strong).any(axis=1)  # no stream of the item since
+    heard, skips = strong & newest, (signal == 2) & newest
     waits = (signal == 1) & ~(same & strong).any(axis=1) & ~since.any(axis=1)
-    skips = (signal == 2) & ~(since & strong).any(axis=1)
     return heard.astype(np.float32), waits.astype(np.float32), skips.astype(np.float32)
 
 

@@ -41,14 +41,12 @@ class Targets:
         """Those of at most `max_users` of the users, drawn at random."""
         order = torch.randperm(self.user.numel(), generator=torch.Generator().manual_seed(seed))
         rows = order[:max_users].sort().values
-        mine = torch.isin(self.row, rows)
-        return Targets(
-            self.user[rows],
-            torch.searchsorted(rows, self.row[mine]),
-            self.node[mine],
-            self.history.rows(rows),
-            self.profile[rows],
-        )
+        return self.only(torch.isin(self.row, rows))
+
+    def only(self, kept: Tensor) -> "Targets":
+        """Some of the targets, (n,) bool, and the users who have any of them."""
+        rows, row = self.row[kept].unique(return_inverse=True)
+        return Targets(self.user[rows], row, self.node[kept], self.history.rows(rows), self.profile[rows])
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ And how much room items get in lists that nobody has streamed yet. Lists that ra
 them, and who is never shown is never streamed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -68,8 +68,7 @@ class Trial:
         snapshot = reader.snapshot(days - 1)
         is_new = unheard(snapshot.context)
         targets = reader.targets(snapshot, days).drawn(config.two_tower.validation_users, config.seed)
-        old = ~is_new[targets.node]
-        targets = replace(targets, row=targets.row[old], node=targets.node[old])
+        targets = targets.only(~is_new[targets.node])
         if not targets.row.numel():
             return None
         return cls(

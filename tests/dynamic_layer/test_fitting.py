@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from fits import ITEMS, NUM_ITEMS, coordinates_at, events_of_tastes, fit, read, users_of
+from threadpoolctl import threadpool_info
 from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 from gfm_store.dynamic_layer import fitting
@@ -200,3 +201,18 @@ def test_the_general_level_is_learned_first_where_the_last_days_are_likelier_so(
 
     assert fit(*rising, vectors_at=vectors_at, early_at=early_at).model.blended.blend.sizes.level_first
     assert not fit(*tastes).model.blended.blend.sizes.level_first
+
+
+def test_threads_and_repeatable_sums_hold_for_the_whole_fit(tastes, learned, monkeypatch):
+    settings, whole, before = [], fitting.fit_blend, torch.get_num_threads()
+
+    def told(*arguments):
+        blas = {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+        settings.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), blas))
+        return whole(*arguments)
+
+    monkeypatch.setattr(fitting, "fit_blend", told)
+    fit(*tastes, vectors_at=coordinates_at(events_of_tastes()), steps=5, threads=3)
+    assert settings and all(one == (3, True, {3}) for one in settings)
+    assert torch.get_num_threads() == before
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -44,7 +44,8 @@ def test_an_unknown_option_is_bad_usage(name, capsys):
     [
         (["--warehouse", "nowhere"], "nowhere holds no warehouse"),
         (["--config", "nowhere.toml"], "nowhere.toml: no such configuration file"),
-        (["--as-of", "yesterday"], "--as-of 'yesterday' is not a moment"),
+        (["--as-of", "9999-12-31"], "--as-of: '9999-12-31' is not in the years 1900 to 2199"),
+        (["--as-of", "yesterday"], "--as-of: 'yesterday' is not a moment"),
     ],
 )
 def test_bad_input_is_one_message_and_no_traceback(name, argv, message, capsys, tmp_path, monkeypatch):
@@ -73,7 +74,7 @@ def test_bad_input_is_one_message_and_no_traceback(name, argv, message, capsys, 
         (["--user", "u", "--published-after", "soon"], "published_after: 'soon' is not a moment"),
         (["--user", "u", "--max-per-creator", 0], "max_per_creator is 0; it must be at least 1"),
         (["--user", "u", "--diversity", 2], "diversity is 2.0; it must lie between 0 and 1"),
-        (["--user", "u", "--as-of", "soon"], "--as-of 'soon' is not a moment"),
+        (["--user", "u", "--as-of", "soon"], "--as-of: 'soon' is not a moment"),
         (["--user", "u", "--as-of", "2000-01-01"], "No kept version is from 2000-01-01 00:00 or before"),
         (["--user", "u", "--out", "lists.xlsx"], "the ending must be .parquet or .csv"),
         (["--user", "u", "--out", "no/folder/lists.csv"], "cannot be written"),
@@ -194,6 +195,7 @@ def test_sql_writes_files(published, tmp_path, capsys):
         (["SELECT 1", "--out", "rows.xlsx"], "the ending must be .parquet or .csv"),
         (["SELECT vector FROM user_vector", "--out", "rows.csv"], "Lists and vectors go into .parquet only"),
         (["SELECT * FROM item WHERE item_id = $item"], "item"),
+        (["SELECT INTERVAL 1 DAY AS span", "--out", "rows.csv"], "cast what fits nowhere to VARCHAR"),
     ],
 )
 def test_sql_says_what_is_wrong(published, argv, message, capsys, tmp_path, monkeypatch):
@@ -243,3 +245,25 @@ def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "Published d-" in shown
     assert f"python -m jobs.recommend --warehouse {world}" in shown
+
+
+def test_columns_of_one_name_are_shown_side_by_side(published, tmp_path, capsys):
+    query = "SELECT 1 AS a, 2 AS a, 3 AS n"
+    assert run("sql", "--warehouse", published, query) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()] == [
+        list("aan"),
+        list("123"),
+    ]
+    assert run("sql", "--warehouse", published, query, "--out", tmp_path / "rows.csv") == 0
+    assert (tmp_path / "rows.csv").read_text().split() == ['"a","a","n"', "1,2,3"]
+    assert run("sql", "--warehouse", published, query, "--out", tmp_path / "rows.parquet") == 2
+    assert "several columns are called a" in capsys.readouterr().err
+
+
+def test_memory_that_is_not_enough_is_one_clear_error(world, tmp_path, capsys):
+    settings = tmp_path / "small.toml"
+    settings.write_text('memory_limit = "2MB"\n', encoding="utf-8")
+    assert run("refresh_static", "--warehouse", world, "--config", settings) == 2
+    printed = capsys.readouterr().err
+    assert "Out of Memory" in printed and "What is served is unchanged" in printed
+    assert "Traceback" not in printed

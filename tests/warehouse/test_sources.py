@@ -264,6 +264,7 @@ UNUSABLE = {
         lambda p: written(p, "a.csv", "id,t\n1,x\n".encode("utf-16")),
         "iconv -f UTF-16 -t UTF-8 a.csv",
     ),
+    "carriage returns alone": (lambda p: written(p, "a.csv", b"id,t\r1,x\r"), "carriage returns alone"),
     "latin-1 header": (lambda p: written(p, "a.csv", "id,größe\n".encode("latin-1")), "header line"),
     "cut parquet": (truncated_parquet, "not a whole Parquet file"),
     "case": (
@@ -291,3 +292,11 @@ def test_an_unusable_source_says_why(name, tmp_path):
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize("start", ["-- of today\n", "/* of\ntoday */ ", "  (", "\n"])
+def test_a_query_may_begin_with_a_comment_or_a_parenthesis(shop, tmp_path, start):
+    query = f"{start}SELECT at FROM \"odd table\" WHERE at = '11:00'"
+    if start.strip() == "(":
+        query = f"WITH t AS {query}) SELECT * FROM t"
+    assert read(f"{shop}::{query}", tmp_path / "warehouse")[1] == [(1, "11:00")]

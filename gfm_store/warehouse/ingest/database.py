@@ -17,7 +17,9 @@ from gfm_store.warehouse.connection import Warehouse
 from gfm_store.warehouse.ingest.columns import Column, Relation, Source
 
 _BATCH_ROWS = 50_000
-_QUERY = re.compile(r"\s*(select|with|values|from|table)\s", re.IGNORECASE)
+_QUERY = re.compile(
+    r"(\s|\(|--[^\n]*\n|/\*.*?\*/)*(select|with|values|from|table)[\s(*]", re.IGNORECASE | re.DOTALL
+)
 
 
 class DatabaseSource(Source):

@@ -57,6 +57,11 @@ class DelimitedSource(Source):
                 f"{self.label} is not UTF-8 but looks like UTF-16. "
                 f"Turn it into UTF-8: iconv -f UTF-16 -t UTF-8 {self._path.name} > utf8_{self._path.name}"
             )
+        if b"\r" in start and b"\n" not in start:
+            raise SourceError(
+                f"{self.label}: its lines end in carriage returns alone. Turn them into newlines: "
+                f"tr '\\r' '\\n' < {self._path.name} > lines_{self._path.name}"
+            )
         text = start.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
         line = next((one for one in text.splitlines() if one.strip()), None)
         if line is None:

@@ -14,7 +14,6 @@ from gfm_store.warehouse.ingest.columns import Column, Relation, Source
 
 _MOMENTS = ("published_at", "withdrawn_at")
 _LISTS = ("genres", "markets")
-_TYPES = {"TIMESTAMP": _MOMENTS, "VARCHAR[]": _LISTS}
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def _add_columns(warehouse: Warehouse, table: str, columns: Mapping[str, Column]
 
 def _refused_users(warehouse: Warehouse, given: str) -> None:
     """`refused_user`: who of the given rows was forgotten and may not come back unasked."""
-    warehouse.execute(f"CREATE OR REPLACE TEMP VIEW given_user_id AS SELECT user_id FROM {given}")
+    warehouse.execute(f"CREATE OR REPLACE TEMP VIEW given_user_id AS SELECT DISTINCT user_id FROM {given}")
     warehouse.create("ingest/refused_user")
     warehouse.execute("DROP VIEW given_user_id")
 

@@ -101,7 +101,7 @@ def ingest(
     readmit: Sequence[str] = (),
     config: Config | None = None,
 ) -> IngestSummary:
-    """Take sources (see `warehouse.sources` for what SRC may be) into the warehouse under `root`.
+    """Take sources (see `warehouse.ingest.sources` for what SRC may be) into the warehouse under `root`.
 
     `mapping` holds canonical column -> their column, or `=constant`; `event_types` their event name (which
     may hold `*`) -> ours. `readmit` names users who were forgotten and may come back.
