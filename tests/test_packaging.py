@@ -75,7 +75,8 @@ def test_an_editable_install(tmp_path):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, checkout)
-    pip("install", "--quiet", "--no-deps", "--prefix", prefix, "--editable", checkout)
+    # Without --ignore-installed pip would take the installation away that the tests run in.
+    pip("install", "--quiet", "--no-deps", "--ignore-installed", "--prefix", prefix, "--editable", checkout)
     site = next(prefix.rglob("site-packages"))
     # A site folder's .pth files are what makes it editable; it comes before this environment's own.
     first = f"import site, sys\nold = list(sys.path)\nsite.addsitedir({str(site)!r})\n"
