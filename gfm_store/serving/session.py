@@ -52,18 +52,14 @@ class AskedUsers:
 class Session:
     """Reads users against one version at one moment, by default just after the newest event.
 
-    A connection serves one session at a time: the one whose `number_items` was called last.
+    A connection serves the session that was made with it last: it knows items by that version's nodes.
     """
 
     def __init__(
         self, warehouse: Warehouse, bound: PublishedVersion, config: Config, now: datetime | None = None
     ) -> None:
         self.warehouse, self.bound, self._config, self._now = warehouse, bound, config, now
-        self.number_items()
-
-    def number_items(self) -> None:
-        """Let the connection know items by this version's nodes, and events as they stand in it now."""
-        number_items(self.warehouse, self.bound.item_id)
+        number_items(warehouse, bound.item_id)
         self._requests = 0
         self._known: KnownUsers | None = None
 

@@ -23,7 +23,7 @@ from gfm_store.serving.filters import ItemFilter
 from gfm_store.serving.lists import Wish
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.session import AskedUsers, Session
-from gfm_store.serving.time_travel import as_it_was, past_at, past_of
+from gfm_store.serving.time_travel import Past, PastSession, past_at, past_of
 from gfm_store.vectors.publication import publication_mark, published_folder
 from gfm_store.vectors.version import DynamicRecord
 from gfm_store.warehouse.analysis import run_select
@@ -54,6 +54,7 @@ class Store:
         self._root, self._pinned, self._config = root, version, config or Config()
         self._lock = RLock()
         self._session: Session | None = None
+        self._past: PastSession | None = None
         self._marks: tuple[tuple[int, int] | None, Path | None] = None, None
         self._folder: Path | None = None
         with self._current():
@@ -260,19 +261,28 @@ class Store:
             if as_of is None and self._pinned is None:
                 yield session
                 return
-            folder, bound = published_folder(self._root), session.bound
+            served = session.bound.record
             past = (
-                past_of(bound.record)
+                past_of(served)
                 if as_of is None
-                else past_at(self._root, folder, bound.record, as_of, self._pinned is not None)
+                else past_at(self._root, session.bound.tables.folder, served, as_of, self._pinned is not None)
             )
-            if past.record.version != bound.record.version:
-                bound = PublishedVersion.load(self._root, folder, past.record.version)
-            try:
-                with as_it_was(session.warehouse, self._root, folder, past, events):
-                    yield Session(session.warehouse, bound, self._config, now=past.moment)
-            finally:
-                session.number_items()
+            yield self._at(past, session.bound, events)
+
+    def _at(self, past: Past, served: PublishedVersion, events: bool) -> Session:
+        """The session of a moment of the past. The last one is kept while nothing changed."""
+        if self._past is None or not self._past.answers(past, events):
+            near = [served] if self._past is None else [served, self._past.session.bound]
+            self._leave_past()
+            bound = next((one for one in near if one.record.version == past.record.version), None)
+            bound = bound or PublishedVersion.load(self._root, served.tables.folder, past.record.version)
+            self._past = PastSession(bound, past, events, self._config)
+        return self._past.session
+
+    def _leave_past(self) -> None:
+        if self._past is not None:
+            self._past.close()
+            self._past = None
 
     def _follow(self) -> Session:
         """Both are kept while nothing changed."""
@@ -280,8 +290,10 @@ class Store:
         marks = warehouse_mark(self._root), publication_mark(self._root)
         if session is not None and marks == self._marks:
             return session
+        self._leave_past()
         if session is None or marks[0] != self._marks[0]:
-            warehouse = open_warehouse(self._root, threads=self._config.threads)
+            config = self._config
+            warehouse = open_warehouse(self._root, threads=config.threads, memory_limit=config.memory_limit)
         else:
             warehouse = session.warehouse
         folder = published_folder(self._root)
@@ -316,6 +328,7 @@ class Store:
     def close(self) -> None:
         """Give the warehouse free."""
         with self._lock:
+            self._leave_past()
             if self._session is not None:
                 self._session.warehouse.close()
                 self._session = None

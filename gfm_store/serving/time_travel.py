@@ -4,8 +4,7 @@ What happened before a version's moment counts as far as the version had seen it
 as far as it was known when the next kept version was built, which took over then.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +12,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gfm_store.config import Config
 from gfm_store.errors import NotPublishedError
+from gfm_store.serving.published import PublishedVersion
+from gfm_store.serving.session import Session
 from gfm_store.vectors.publication import dynamic_folder, kept_versions, open_table
 from gfm_store.vectors.static_version import read_table
 from gfm_store.vectors.version import DynamicRecord
-from gfm_store.warehouse.connection import Warehouse
+from gfm_store.warehouse.connection import Warehouse, open_warehouse
 
 NO_END = 2**62
 
@@ -65,33 +67,62 @@ def past_at(root: Path, folder: Path, served: DynamicRecord, as_of: datetime, pi
     return Past(record, as_of, seen)
 
 
-@contextmanager
-def as_it_was(
-    warehouse: Warehouse, root: Path, folder: Path, past: Past, events: bool = True
-) -> Iterator[None]:
-    """Inside the block the warehouse's tables hold what was known; `events` says whether events shall, too."""
-    origin = past.record.origin
-    with ExitStack() as stack:
-        newest = warehouse.scalar("SELECT max(ingest_id) FROM interaction_event") or 0
-        if events and newest > origin.last_ingest_id:
-            known = warehouse.stand_in(
-                "interaction_event",
-                "history/event_then",
-                as_of=past.record.as_of,
-                last_ingest_id=origin.last_ingest_id,
-                later_ingest_id=past.later_ingest_id,
+class PastSession:
+    """A session in which the warehouse's tables hold what was known, on a connection of its own."""
+
+    def __init__(self, bound: PublishedVersion, past: Past, events: bool, config: Config) -> None:
+        """
+        Args:
+            bound: of the version of `past`.
+            events: whether events that were not known then are to be left out; a request may bring its own.
+
+        Raises:
+            NotPublishedError: the version is not kept any more.
+        """
+        self.past, self.events = past, events
+        with ExitStack() as stack:
+            warehouse = stack.enter_context(
+                open_warehouse(bound.tables.root, threads=config.threads, memory_limit=config.memory_limit)
             )
-            stack.enter_context(known)
-        item = _withdrawals(warehouse, folder, past)  # says so where the version is not kept any more
-        profile = read_table(dynamic_folder(root, past.record.version), "user_profile")
-        for name, rows in (("user_profile", profile), ("item", item)):
-            warehouse.connection.register(name, rows)
-            stack.callback(warehouse.connection.unregister, name)
-        yield
+            _stand_in(warehouse, bound, past, events, stack)
+            self.session = Session(warehouse, bound, config, now=past.moment)
+            self._stack = stack.pop_all()
+
+    def answers(self, past: Past, events: bool) -> bool:
+        """Whether a request of another moment may be answered by it as well."""
+        return past == self.past and (self.events or not events)
+
+    def close(self) -> None:
+        """Give the warehouse free."""
+        self._stack.close()
+
+
+def _stand_in(
+    warehouse: Warehouse, bound: PublishedVersion, past: Past, events: bool, stack: ExitStack
+) -> None:
+    origin = past.record.origin
+    newest = warehouse.scalar("SELECT max(ingest_id) FROM interaction_event") or 0
+    if events and newest > origin.last_ingest_id:
+        known = warehouse.stand_in(
+            "interaction_event",
+            "history/event_then",
+            as_of=past.record.as_of,
+            last_ingest_id=origin.last_ingest_id,
+            later_ingest_id=past.later_ingest_id,
+        )
+        stack.enter_context(known)
+    item = _withdrawals(warehouse, bound.tables.folder, past)
+    profile = read_table(dynamic_folder(bound.tables.root, past.record.version), "user_profile")
+    warehouse.connection.register("user_profile", profile)
+    warehouse.connection.register("item", item)
 
 
 def _withdrawals(warehouse: Warehouse, folder: Path, past: Past) -> pa.Table:
-    """item_id, withdrawn_at: as the version knew it, or as happened since, before the next version took over."""
+    """item_id, withdrawn_at: as the version knew it, or as happened since, before the next version took over.
+
+    Raises:
+        NotPublishedError: the version is not kept any more.
+    """
     as_of, version = past.record.as_of, past.record.version
     then = open_table(folder, "item_embedding", version).to_table(columns=["item_id", "withdrawn_at"])
     if past.later_ingest_id == past.record.origin.last_ingest_id:

@@ -13,6 +13,7 @@ from gfm_store.config import GateConfig
 from gfm_store.errors import NotPublishedError
 from gfm_store.lifecycle.refresh import refresh_dynamic
 from gfm_store.lifecycle.versions import prune_versions, read_versions
+from gfm_store.serving.time_travel import PastSession
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
 
 DAY = timedelta(days=1)
@@ -133,3 +134,30 @@ def test_before_all_versions_and_after_they_are_pruned(then, tmp_path):
     prune_versions(copy, 1)
     with gfm_store.open(copy) as store, pytest.raises(NotPublishedError, match="No kept version is from"):
         store.recommend("nobody", as_of=as_of)
+
+
+def test_a_moment_is_built_once_and_again_when_something_changed(then, tmp_path, monkeypatch):
+    root, as_of, users, answers, first = then
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", root, copy], check=True)
+    built = []
+    monkeypatch.setattr(
+        "gfm_store.serving.store.PastSession",
+        lambda bound, past, *rest: built.append(past) or PastSession(bound, past, *rest),
+    )
+    with gfm_store.open(copy) as store, gfm_store.open(copy, version=first) as pinned:
+        for _ in range(3):
+            assert store.recommend(users, k=10, as_of=as_of).equals(answers)
+            assert pinned.recommend(users, k=10).equals(answers)
+        assert len(built) == 2
+        now = store.recommend(users, k=10)
+        assert store.recommend(history=[], k=3, as_of=as_of).num_rows == 3
+        assert len(built) == 2
+        add_events(copy, [(users[0], "music-01", "stream", as_of - DAY)])
+        assert store.recommend(users, k=10, as_of=as_of).equals(answers)
+        assert pinned.recommend(users, k=10).equals(answers)
+        assert len(built) == 4
+        store.recommend(users, k=10, as_of=as_of + DAY)
+        assert len(built) == 5
+        others = store.recommend(users[1:-1], k=10)["item_id"]
+        assert others.equals(now["item_id"].slice(10, len(others)))
