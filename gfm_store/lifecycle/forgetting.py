@@ -185,40 +185,38 @@ def _rewrite_published(warehouse: Warehouse, versions: list[DynamicRecord], user
     served = DynamicRecord.read(folder).version
     removed, rewritten = {}, []
     for record in versions:
-        tables, n_gone = _tables_without(warehouse, folder, record, user_id)
-        removed[record.version] = n_gone
-        n_users = open_table(folder, "user_vector", record.version).count_rows() - n_gone
-        record = record.model_copy(update={"n_users": n_users})
+        users = open_table(folder, "user_vector", record.version)
+        n_gone = removed[record.version] = sum(
+            pc.sum(pc.equal(batch["user_id"], user_id)).as_py() or 0
+            for batch in users.to_batches(columns=["user_id"])
+        )
+        record = record.model_copy(update={"n_users": users.count_rows() - n_gone})
         record.write(dynamic_folder(root, record.version))
-        rewritten.append((record, tables))
-    rewrite(root, rewritten, next(record for record, _ in rewritten if record.version == served))
+        rewritten.append(record)
+    # One version's tables at a time: together they may be more than memory holds.
+    tables = ((record, _tables_without(warehouse, folder, record, user_id)) for record in rewritten)
+    rewrite(root, tables, next(record for record in rewritten if record.version == served))
     remove_unkept(root)
     return removed
 
 
-def _tables_without(
-    warehouse: Warehouse, folder: Path, record: DynamicRecord, user_id: str
-) -> tuple[Tables, int]:
+def _tables_without(warehouse: Warehouse, folder: Path, record: DynamicRecord, user_id: str) -> Tables:
     found = {name: open_table(folder, name, record.version) for name in TABLES}
-    n_gone = sum(
-        pc.sum(pc.equal(batch["user_id"], user_id)).as_py() or 0
-        for batch in found["user_vector"].to_batches(columns=["user_id"])
-    )
     retrieval = found["retrieval"].to_table()
     place = retrieval.schema.get_field_index("popularity")
     popularity = pa.array(_popularity(warehouse, record, retrieval["item_id"]), pa.float64())
-    edges = read_table(static_folder(warehouse.root, record.static_version), "co_interaction_edge")
     users = (
         batch.filter(pc.not_equal(batch["user_id"], user_id)) for batch in found["user_vector"].to_batches()
     )
     # What no user stands in is copied as it is.
-    tables = {
+    return {
         **{name: _reader(one.schema, one.to_batches()) for name, one in found.items()},
         "retrieval": retrieval.set_column(place, "popularity", popularity),
         "user_vector": _reader(found["user_vector"].schema, users),
-        "co_interaction_edge": edges,
+        "co_interaction_edge": read_table(
+            static_folder(warehouse.root, record.static_version), "co_interaction_edge"
+        ),
     }
-    return tables, n_gone
 
 
 def _reader(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:

@@ -13,7 +13,7 @@ versions were first published; the newest table version is the one that is serve
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,13 +204,13 @@ def write_version(
     return dataset
 
 
-def rewrite(root: Path, versions: Sequence[tuple[DynamicRecord, Tables]], served: DynamicRecord) -> None:
+def rewrite(root: Path, versions: Iterable[tuple[DynamicRecord, Tables]], served: DynamicRecord) -> None:
     """Write all kept versions anew, in the order given, and remove every file of the old ones."""
     with _next_publication(root, anew=True) as partial:
         for record, tables in versions:
             for name in TABLES:
                 write_version(partial, name, tables[name], record.version)
-        if versions[-1][0].version != served.version:
+        if kept_versions(partial)[-1] != served.version:
             for name in TABLES:
                 open_table(partial, name, served.version).restore()
         served.write(partial)
