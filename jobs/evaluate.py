@@ -72,6 +72,7 @@ def evaluation(
         typer.Option(
             "--out",
             metavar="DIR",
+            file_okay=False,
             help="Folder for report.html and metrics.json (default: `report` in the warehouse).",
         ),
     ] = None,

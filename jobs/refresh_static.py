@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from gfm_store.config import load_config
+from gfm_store.config import load_config, warehouse_option
 from gfm_store.lifecycle.refresh import refresh_static
 from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
 
@@ -21,16 +21,15 @@ app = job()
 
 @app.command(help=__doc__, epilog=EXAMPLES)
 def refresh(warehouse: WarehouseOption = None, config: ConfigOption = None, as_of: AsOfOption = None) -> None:
-    record = refresh_static(
-        recorded_root(warehouse, "refresh_static"), load_config(config), parse_as_of(as_of)
-    )
+    root = recorded_root(warehouse, "refresh_static")
+    record = refresh_static(root, load_config(config), parse_as_of(as_of))
     typer.echo(
         f"Static version {record.version} of {record.as_of:%Y-%m-%d %H:%M}: {record.n_items:,} items of "
         f"{len(record.item_types)} types ({', '.join(record.item_types)}), {record.n_edges:,} edges "
         f"({record.window_days} days, {record.min_users} users or more).\n"
         f"HGNN: {record.epochs} epochs, held-out MRR {record.validation_mrr:.3f}. "
         f"Seconds: {', '.join(f'{step} {seconds:.1f}' for step, seconds in record.seconds.items())}.\n"
-        "Readers see it after the next `python -m jobs.refresh_dynamic`."
+        f"Readers see it after the next `python -m jobs.refresh_dynamic {warehouse_option(root)}`."
     )
 
 

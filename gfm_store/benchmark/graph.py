@@ -16,7 +16,7 @@ from gfm_store.warehouse.graph import NOBODY, read_item_nodes
 
 ALL = 10**9
 FANOUT = (10, 10)
-SEEDS = 1_024
+SEEDS = 128
 
 
 def measure_graph(root: Path) -> list[Measurement]:

@@ -80,8 +80,8 @@ def evaluate(
         UsageError: there is nothing to predict.
         EmptyWarehouseError: there is nothing before the cut.
     """
-    if protocol == LEAVE_ONE_OUT and ablations:
-        raise UsageError("--ablations belong to the temporal protocol; leave one of them out.")
+    if protocol == LEAVE_ONE_OUT and (ablations or as_of):
+        raise UsageError("--ablations and --as-of belong to the temporal protocol; leave them out.")
     encode = _text_encoder(warehouse, config)
     parts = Parts(warehouse.root)
     parts.remove_stale()

@@ -16,6 +16,8 @@ from gfm_store.warehouse.history import HistoryTables
 
 ASKED = 20
 """Users whose lists a plain search must find."""
+SEARCHED = 10
+"""Length of these lists."""
 MIN_RECALL = 0.95
 TIE = 1e-5
 """Scores that differ by this share of the greatest are equal: sums are rounded in another order."""
@@ -110,8 +112,8 @@ def check_written(folder: Path, record: DynamicRecord) -> None:
     _require(recall >= MIN_RECALL, f"a search finds {recall:.0%} of the best items, not {MIN_RECALL:.0%}")
 
 
-def search_recall(folder: Path, k: int = 10) -> float:
-    """Share of the k best items by dot product that a plain search finds, over some users of a publication.
+def search_recall(folder: Path) -> float:
+    """Share of the best items by dot product that a plain search finds, over some users of a publication.
 
     Of items with one score any is as good as another.
     """
@@ -119,11 +121,13 @@ def search_recall(folder: Path, k: int = 10) -> float:
     items = open_table(folder, "retrieval").to_table(columns=["item_id", "vector"])
     if not len(users):
         return 1.0
-    vectors, nothing = to_numpy(items["vector"]), np.zeros(0, dtype=np.int64)
-    best = top_k(users, vectors, k, (nothing, nothing))
+    vectors = to_numpy(items["vector"])
+    best = top_k(users, vectors, SEARCHED)
     ids = items["item_id"].combine_chunks()
     shares = []
-    for user, found, rows, scores in zip(users, nearest(folder, users, k), best.row, best.score, strict=True):
+    for user, found, rows, scores in zip(
+        users, nearest(folder, users, SEARCHED), best.row, best.score, strict=True
+    ):
         there = pc.index_in(pa.array(found, ids.type), ids).to_numpy()
         scores = scores[rows >= 0]
         enough = scores.min() - TIE * np.abs(scores).max()

@@ -21,7 +21,6 @@ SAMPLE = 1_000
 CORRELATED = 200
 """Users whose whole rankings are correlated, at most."""
 MOVERS = 5
-NOTHING = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def _drawn(n: int, at_most: int) -> np.ndarray:
 
 def _best(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """(u, K) rows of the best items of each user."""
-    return top_k(users, items, K, (NOTHING, NOTHING)).row
+    return top_k(users, items, K).row
 
 
 def _neighbour_overlap(vectors: list[np.ndarray]) -> float | None:

@@ -92,21 +92,16 @@ def forget_user(root: Path, user_id: str, config: Config) -> tuple[Certificate, 
             publishing(root),
         ):
             progress.say("Rewriting the versions that are kept.")
+            remove_refused(root)
             statics = static_versions(root)
             edges = {one.version: _rewrite_static(warehouse, one) for one in statics}
             versions = _read_dynamic(root)
             user_vectors = _rewrite_published(warehouse, versions, user_id)
             for record in versions:
                 _forget_profile(dynamic_folder(root, record.version), user_id)
-        remove_refused(root)
         parts, reports = _remove_evaluations(root, user_id)
         _remove_from_truth(root, user_id)
-        moments = {one.version: one.as_of for one in statics} | {one.version: one.as_of for one in versions}
-        trained = [
-            version
-            for version, as_of in moments.items()
-            if removed.was_forgotten_before or _saw(as_of, removed.first_event)
-        ]
+        there: list[StaticRecord | DynamicRecord] = [*statics, *versions]
         certificate = Certificate(
             user_hash=removed.user_hash,
             forgotten_at=moment,
@@ -118,7 +113,7 @@ def forget_user(root: Path, user_id: str, config: Config) -> tuple[Certificate, 
             edges=edges,
             evaluation_parts=parts,
             reports=reports,
-            trained_with=trained,
+            trained_with=[one.version for one in there if _saw(one, removed)],
             still_in_files=[str(path.relative_to(root)) for path in files_with(root, user_id)],
         )
         return certificate, _write(root, certificate)
@@ -130,7 +125,7 @@ def _forget_rows(root: Path, user_id: str, config: Config) -> tuple[RemovedRows,
         root, threads=config.threads, memory_limit=config.memory_limit, compact=True
     ) as warehouse:
         removed = remove_user(warehouse, user_id, moment)
-        if removed.is_empty and not removed.was_forgotten_before and not _has_vector(root, user_id):
+        if removed.is_empty and removed.forgotten_before is None and not _has_vector(root, user_id):
             raise UsageError(
                 f"{root} holds no trace of that user, so nothing was changed. Ids are compared letter by letter."
             )
@@ -148,8 +143,10 @@ def _has_vector(root: Path, user_id: str) -> bool:
     )
 
 
-def _saw(as_of: datetime, first_event: datetime | None) -> bool:
-    return first_event is not None and first_event < as_of
+def _saw(one: StaticRecord | DynamicRecord, removed: RemovedRows) -> bool:
+    """Whether the user may have been there when a version was trained."""
+    before, first = removed.forgotten_before, removed.first_event
+    return (before is not None and one.built_at <= before) or (first is not None and first < one.as_of)
 
 
 def _read_dynamic(root: Path) -> list[DynamicRecord]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store import progress
-from gfm_store.config import Config
+from gfm_store.config import Config, warehouse_option
 from gfm_store.device import choose_device
 from gfm_store.errors import UsageError
 from gfm_store.static_layer.encoder import Embedded, ItemEncoder
@@ -62,7 +62,8 @@ class FrozenLayer:
         encoder = TextEncoder(config.text, str(choose_device(config)))
         if encoder.fingerprint != static.text_fingerprint:
             raise UsageError(
-                "text.model changed since the static version; run `python -m jobs.refresh_static` first."
+                "text.model changed since the static version; run `python -m jobs.refresh_static "
+                f"{warehouse_option(self._warehouse.root)}` first."
             )
         cache = TextCache(self._warehouse.root, encoder.fingerprint)
         self.text[later] = encode_items(item_text, encoder, cache)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from gfm_store import progress
-from gfm_store.config import Config
+from gfm_store.config import Config, warehouse_option
 from gfm_store.device import choose_device
 from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
 from gfm_store.dynamic_layer.held_out import LastDays
@@ -121,7 +121,9 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     encoder = TextEncoder(config.text, str(choose_device(config)))
     read_item_nodes(warehouse, as_of)
     origin = read_origin("s-", warehouse, as_of, config)
-    inputs = version_name("s-", origin, as_of, text=encoder.fingerprint)
+    days = held_out_days(warehouse, as_of, config)
+    parents = {"text": encoder.fingerprint, "held_out_days": str(days)}
+    inputs = version_name("s-", origin, as_of, **parents)
     for built in static_versions(root):
         if built.inputs == inputs:
             with publishing(root):  # prune and rollback keep what is current
@@ -130,7 +132,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
                 f"Static version {built.version} was built from the same inputs before; nothing to do."
             )
             return built
-    graph = read_graph(warehouse, as_of, config.graph, held_out_days(warehouse, as_of, config))
+    graph = read_graph(warehouse, as_of, config.graph, days)
     detail = warehouse.select("graph/item_detail")
     watch.lap("graph")
     text = encode_items(graph.item_text, encoder, TextCache(root, encoder.fingerprint))
@@ -141,7 +143,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     if (turn := _towards_current(root, graph.item_node, model)) is not None:
         rotation, aligned = turn
         model = model.rotated(rotation)
-        version = version_name("s-", origin, as_of, text=encoder.fingerprint, aligned=aligned.version)
+        version = version_name("s-", origin, as_of, **parents, aligned=aligned.version)
     item_embedding = item_embedding_rows(graph.item_node, detail, model.vectors, text, version)
     check_item_embedding(item_embedding)
     watch.lap("vectors")
@@ -214,7 +216,8 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
         if static.as_of > as_of:
             raise UsageError(
                 f"The static version {static.version} is of {static.as_of:%Y-%m-%d %H:%M} and has seen events after "
-                f"{as_of:%Y-%m-%d %H:%M}. Run `python -m jobs.refresh_static --as-of {as_of:%Y-%m-%dT%H:%M}` first."
+                f"{as_of:%Y-%m-%d %H:%M}. Run `python -m jobs.refresh_static {warehouse_option(root)} "
+                f"--as-of {as_of:%Y-%m-%dT%H:%M}` first."
             )
         return _refresh_dynamic(warehouse, config, as_of, item_node, static)
 
@@ -341,7 +344,7 @@ def _publish(
 
     if record.refused is not None:
         keep_refused(root, record, write_weights, rows)
-        raise refuse(record)
+        raise refuse(root, record)
     with publishing(root):
         with new_folder(root / "dynamic", record.version) as partial:
             write_weights(partial)
@@ -385,5 +388,5 @@ def _built_before(root: Path, inputs: str, served: DynamicRecord | None) -> Dyna
     refused = refused_record(root)
     if refused is not None and (refused.inputs, refused.follows) == (inputs, served.version):
         progress.say(f"Version {refused.version} was built from the same inputs before, and refused.")
-        raise refuse(refused)
+        raise refuse(root, refused)
     return None

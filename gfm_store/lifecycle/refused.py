@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gfm_store.errors import GateError
+from gfm_store.config import warehouse_option
+from gfm_store.errors import GateError, NotPublishedError
 from gfm_store.lifecycle.checks import check_written
 from gfm_store.lifecycle.storage import storage_errors
-from gfm_store.lifecycle.versions import remove_unkept
+from gfm_store.lifecycle.versions import refused_record, remove_unkept
 from gfm_store.vectors.publication import TABLES, publish, publishing
 from gfm_store.vectors.static_version import new_folder, read_table, write_table
 from gfm_store.vectors.version import REFUSED, DynamicRecord
@@ -33,11 +34,11 @@ def keep_refused(
             write_table(partial / "tables", name, rows)
 
 
-def refuse(record: DynamicRecord) -> GateError:
+def refuse(root: Path, record: DynamicRecord) -> GateError:
     """What to raise for a refused version."""
     return GateError(
         f"{record.version} is not published: {record.refused}. `python -m jobs.versions publish {record.version} "
-        "--force` publishes it all the same."
+        f"--force {warehouse_option(root)}` publishes it all the same."
     )
 
 
@@ -46,13 +47,16 @@ def publish_refused(root: Path, record: DynamicRecord, keep: int, force: bool) -
 
     Raises:
         GateError: it was not forced.
+        NotPublishedError: it is not there any more.
         WarehouseLockedError: another publication is at work.
     """
     if not force:
-        raise refuse(record)
+        raise refuse(root, record)
     folder = root / REFUSED / record.version
-    tables = {name: read_table(folder / "tables", name) for name in TABLES}
     with storage_errors(root), publishing(root):
+        if refused_record(root) != record:  # the user who was forgotten meanwhile would come back with it
+            raise NotPublishedError(f"{record.version} is not kept in {root} any more.")
+        tables = {name: read_table(folder / "tables", name) for name in TABLES}
         with new_folder(root / "dynamic", record.version) as partial:
             shutil.copytree(folder / "weights", partial, copy_function=os.link, dirs_exist_ok=True)
         publish(root, record, tables, keep, lambda written: check_written(written, record))

@@ -23,7 +23,7 @@ def item_embedding_rows(
         "item_type": item_node["item_type"],
         "vector": to_arrow(vectors),
         "text_vector": to_arrow(text),
-        "embedding_version": pa.array([version]).take(pa.array(np.zeros(len(vectors), dtype=np.int64))),
+        "embedding_version": pa.repeat(version, len(vectors)),
         **{name: detail[name] for name in detail.column_names},
     }
     return pa.table([columns[name] for name in schema.names], schema=schema)
@@ -42,7 +42,7 @@ def retrieval_rows(item_node: pa.Table, fit: DynamicFit, config: Config, version
         "popularity": pa.array(
             recent_streams(fit.popularity, torch.from_numpy(fit.available), config.serving.popular_days)
         ),
-        "embedding_version": pa.array([version] * items.num_rows, pa.string()),
+        "embedding_version": pa.repeat(version, items.num_rows),
     }
     return pa.table([columns[name] for name in schema.names], schema=schema)
 
@@ -75,8 +75,8 @@ def user_vector_rows(
         [
             users,
             to_arrow(np.concatenate(blocks)),
-            pa.array([as_of] * len(users), pa.timestamp("us")),
-            pa.array([version] * len(users), pa.string()),
+            pa.repeat(pa.scalar(as_of, pa.timestamp("us")), len(users)),
+            pa.repeat(version, len(users)),
         ],
         schema=user_vector_schema(fit.model.dim),
     )
@@ -95,6 +95,6 @@ def item_search_rows(
         "vector": to_arrow(vectors[available]),
         "language": items["language"],
         "published_at": items["published_at"],
-        "embedding_version": pa.array([version] * items.num_rows, pa.string()),
+        "embedding_version": pa.repeat(version, items.num_rows),
     }
     return pa.table([columns[name] for name in schema.names], schema=schema)

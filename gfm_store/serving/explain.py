@@ -39,15 +39,18 @@ def explain(session: Session, user: AskedUsers, item_id: str) -> pa.Table:
         raise UsageError(f"item {item_id!r} is not offered at this moment, so there is nothing to explain.")
     in_market = session.in_market(user.country[0])
     offered = offered if in_market is None else offered & in_market
+    edges = bound.tables.neighbours(item_id)
     if not user.has_history[0]:
-        scores = session.popularity.scores(user.country[0])
-        return _rows(
-            session, [("popular", item_id, 1.0, None)], item_id, _rank(scores, target, offered), None
-        )
-    return _explain(session, user, item_id, target, offered)
+        candidates = offered.copy()
+        candidates[user.seen[1]] = False
+        now = _rank(session.popularity.scores(user.country[0]), target, candidates)
+        return _rows(session, [("popular", item_id, 1.0, None)], edges, now, None)
+    return _explain(session, user, item_id, target, offered, edges)
 
 
-def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offered: np.ndarray) -> pa.Table:
+def _explain(
+    session: Session, user: AskedUsers, item_id: str, target: int, offered: np.ndarray, edges: pa.Table
+) -> pa.Table:
     bound = session.bound
     history = session.history(user.user_id)
     everything = np.unique(history.user_event["node"].to_numpy())
@@ -77,7 +80,7 @@ def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offe
     without_all = rank_without(named)
     if without_all <= now:
         named, without_all = [], now
-    linked = set(bound.tables.neighbours(item_id)["item_id"].to_pylist())
+    linked = set(edges["item_id"].to_pylist())
     ids = bound.item_id.take(pa.array(nodes)).to_pylist()
     total = raised.sum() + general
     rows: list[Reason] = [
@@ -91,7 +94,7 @@ def _explain(session: Session, user: AskedUsers, item_id: str, target: int, offe
     ]
     if general > 0:
         rows.append(("popular", item_id, general / total, rank(whole - nothing, nodes[:0])))
-    return _rows(session, rows, item_id, now, without_all)
+    return _rows(session, rows, edges, now, without_all)
 
 
 def _read(history: HistoryTables, newest: int) -> np.ndarray:
@@ -132,11 +135,12 @@ def _rank(scores: np.ndarray, target: int, candidates: np.ndarray) -> int:
     return int((scores[candidates] > scores[target]).sum()) + 1
 
 
-def _rows(session: Session, rows: list[Reason], item_id: str, rank: int, without_all: int | None) -> pa.Table:
+def _rows(
+    session: Session, rows: list[Reason], edges: pa.Table, rank: int, without_all: int | None
+) -> pa.Table:
     """As EXPLANATION, the greatest share first."""
     bound = session.bound
     rows = sorted(rows, key=lambda row: -row[2])
-    edges = bound.tables.neighbours(item_id)
     ids = pa.array([row[1] for row in rows], pa.string())
     place = pc.index_in(ids, edges["item_id"].combine_chunks())
     node = pa.array(bound.nodes_of(ids.to_pylist()))
@@ -150,7 +154,7 @@ def _rows(session: Session, rows: list[Reason], item_id: str, rank: int, without
             title,
             edges["n_users"].take(place),
             edges["weight"].take(place),
-            pa.array([rank] * len(rows), pa.int64()),
+            pa.repeat(rank, len(rows)),
             pa.array([without_all] * len(rows), pa.int64()),
         ],
         schema=EXPLANATION,

@@ -13,10 +13,9 @@ from gfm_store.serving.diversity import marginal_relevance, within_cap
 from gfm_store.serving.filters import ItemFilter
 from gfm_store.serving.partition import PartitionIndex
 from gfm_store.serving.published import PublishedVersion
-from gfm_store.serving.ranking import Ranked, top_k
+from gfm_store.serving.ranking import Pairs, Ranked, top_k
 from gfm_store.serving.session import AskedUsers, Session
 
-NOTHING = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
 DIVERSE_POOL = 10
 """Diversity chooses among so many times k items."""
 MIN_POOL = 50
@@ -44,19 +43,11 @@ class Wish:
         Raises:
             UsageError: a number is out of its bounds.
         """
-        check_k(self.k)
+        check_whole(self.k, "k")
         if self.max_per_creator is not None:
             check_whole(self.max_per_creator, "max_per_creator")
         if not isinstance(self.diversity, int | float | np.number) or not 0 <= self.diversity <= 1:
             raise UsageError(f"diversity is {self.diversity!r}; it must lie between 0 and 1.")
-
-
-def check_k(k: int) -> None:
-    """
-    Raises:
-        UsageError: k is no whole number of at least 1.
-    """
-    check_whole(k, "k")
 
 
 def check_whole(number: int, what: str) -> None:
@@ -102,7 +93,7 @@ def rank(session: Session, users: AskedUsers, wish: Wish) -> Ranked:
     score = np.full((len(users.vector), k), -np.inf, dtype=np.float32)
     for group in _groups(session, users):
         here = allowed if group.in_market is None else allowed & group.in_market
-        seen = NOTHING if wish.include_seen else _of(users.seen, group.user, len(row))
+        seen = None if wish.include_seen else _of(users.seen, group.user, len(row))
         part = _rank(session.bound, group, k, seen, here, wish)
         row[group.user], score[group.user] = part.row, part.score
     return Ranked(row, score)
@@ -139,9 +130,7 @@ def _groups(session: Session, users: AskedUsers) -> Iterator[_Group]:
             yield _Group(mine, session.in_market(one), *sides)
 
 
-def _of(
-    seen: tuple[np.ndarray, np.ndarray], user: np.ndarray, num_users: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _of(seen: Pairs, user: np.ndarray, num_users: int) -> Pairs:
     """What some of the users have seen, with their positions among these."""
     place = np.full(num_users, -1, dtype=np.int64)
     place[user] = np.arange(len(user))
@@ -153,7 +142,7 @@ def _rank(
     bound: PublishedVersion,
     group: _Group,
     k: int,
-    seen: tuple[np.ndarray, np.ndarray],
+    seen: Pairs | None,
     allowed: np.ndarray,
     wish: Wish,
 ) -> Ranked:
@@ -163,7 +152,7 @@ def _rank(
     score = np.full((len(group.user), k), -np.inf, dtype=np.float32)
     for begin in range(0, len(group.user), REORDERED_AT_ONCE):
         some = np.arange(begin, min(begin + REORDERED_AT_ONCE, len(group.user)))
-        mine = _of(seen, some, len(group.user))
+        mine = None if seen is None else _of(seen, some, len(group.user))
         part = _reordered(bound, group.user_side[some], group.item_side, k, mine, allowed, wish)
         row[some], score[some] = part.row, part.score
     return Ranked(row, score)
@@ -184,7 +173,7 @@ def _reordered(
     user_side: np.ndarray,
     item_side: np.ndarray,
     k: int,
-    seen: tuple[np.ndarray, np.ndarray],
+    seen: Pairs | None,
     allowed: np.ndarray,
     wish: Wish,
 ) -> Ranked:

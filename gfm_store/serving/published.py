@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors import SafetensorError
 
+from gfm_store.config import warehouse_option
 from gfm_store.dynamic_layer.model import DynamicModel
 from gfm_store.dynamic_layer.similarity import as_query, similarity_vectors
 from gfm_store.errors import NotPublishedError, UsageError
@@ -59,8 +60,9 @@ class PublishedVersion:
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise NotPublishedError(
-                f"{root}: version {version} cannot be read ({reason[:200]}). `python -m jobs.refresh_dynamic` "
-                "builds a new one, `python -m jobs.versions rollback` goes back to the one before it."
+                f"{root}: version {version} cannot be read ({reason[:200]}). `python -m jobs.refresh_dynamic "
+                f"{warehouse_option(root)}` builds a new one, `python -m jobs.versions rollback "
+                f"{warehouse_option(root)}` goes back to the one before it."
             ) from None
 
     @classmethod

@@ -15,6 +15,9 @@ USERS_AT_ONCE = 1024
 RUN = 64
 """Neighbouring scores of which the maximum is taken."""
 
+Pairs = tuple[np.ndarray, np.ndarray]
+"""User positions and item rows, (s,) each."""
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -30,18 +33,19 @@ def top_k(
     users: np.ndarray,
     items: np.ndarray,
     k: int,
-    seen: tuple[np.ndarray, np.ndarray],
+    seen: Pairs | None = None,
     allowed: np.ndarray | None = None,
 ) -> Ranked:
     """The k items with the highest dot product for each user.
 
     Args:
         users: (U, dim) float32; items: (n, dim) float32.
-        seen: user positions and item rows, (s,) each, that are left out.
+        seen: what is left out.
         allowed: (n,) bool, or None for all: filters come before the ranking, so k come whenever k exist.
     """
     user, item = torch.from_numpy(users), torch.from_numpy(items)
-    seen_user, seen_row = (torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in seen)
+    pairs = ([], []) if seen is None else seen
+    seen_user, seen_row = (torch.from_numpy(np.asarray(part, dtype=np.int64)) for part in pairs)
     order = torch.argsort(seen_user, stable=True)
     seen_user, seen_row = seen_user[order], seen_row[order]
     penalty = torch.zeros(len(item))

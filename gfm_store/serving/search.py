@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from gfm_store.arguments import one_text
-from gfm_store.config import TextConfig
+from gfm_store.config import TextConfig, warehouse_option
 from gfm_store.dynamic_layer.similarity import text_query
 from gfm_store.errors import UsageError
 from gfm_store.schema import FOUND_ITEM
 from gfm_store.serving.filters import ItemFilter
-from gfm_store.serving.lists import NOTHING, check_k
+from gfm_store.serving.lists import check_whole
 from gfm_store.serving.ranking import top_k
 from gfm_store.serving.session import AskedUsers, Session
 from gfm_store.static_layer.text import TextEncoder
@@ -38,7 +38,7 @@ def search(session: Session, query: str, k: int, wanted: ItemFilter, user: Asked
     Raises:
         UsageError: an empty or too long query, k below 1, a filter that fits no item.
     """
-    check_k(k)
+    check_whole(k, "k")
     if not one_text(query, "the query").strip():
         raise UsageError("the query is empty; write what to look for, as a text.")
     if (n_words := len(query.split())) > MAX_WORDS:
@@ -53,7 +53,7 @@ def search(session: Session, query: str, k: int, wanted: ItemFilter, user: Asked
     )
     if user is not None and user.has_history[0]:
         scores += PERSONAL * _scaled(bound.retrieval_vector @ user.vector[0], allowed)
-    ranked = top_k(np.ones((1, 1), dtype=np.float32), scores[:, None].astype(np.float32), k, NOTHING, allowed)
+    ranked = top_k(np.ones((1, 1), dtype=np.float32), scores[:, None].astype(np.float32), k, allowed=allowed)
     rows = ranked.row[0][ranked.row[0] >= 0]
     row = pa.array(rows)
     return pa.table(
@@ -63,7 +63,7 @@ def search(session: Session, query: str, k: int, wanted: ItemFilter, user: Asked
             bound.retrieval["item_type"].take(row),
             bound.attribute["title"].take(row),
             pa.array(ranked.score[0][: len(rows)].astype(np.float64)),
-            pa.array([bound.record.version] * len(rows), pa.string()),
+            pa.repeat(bound.record.version, len(rows)),
         ],
         schema=FOUND_ITEM,
     )
@@ -87,23 +87,24 @@ def _scaled(scores: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def _encoder(session: Session) -> TextEncoder:
-    static = session.bound.static_record
-    return _loaded(
-        TextConfig(model=static.text_model, max_tokens=static.text_max_tokens), static.text_fingerprint
-    )
-
-
-@lru_cache(maxsize=1)
-def _loaded(config: TextConfig, fingerprint: str) -> TextEncoder:
     """The encoder that made a version's text vectors.
 
     Raises:
         UsageError: the model is another one by now.
     """
-    encoder = TextEncoder(config, "cpu")
-    if encoder.fingerprint != fingerprint:
+    static, root = session.bound.static_record, session.bound.tables.root
+    config = TextConfig(model=static.text_model, max_tokens=static.text_max_tokens)
+    encoder = _loaded(config, static.text_fingerprint)
+    if encoder.fingerprint != static.text_fingerprint:
         raise UsageError(
-            f"the text model {config.model!r} changed since the version was built, so queries cannot be compared with "
-            "its items. Run `python -m jobs.refresh_static` and `python -m jobs.refresh_dynamic`."
+            f"the text model {static.text_model!r} changed since the version was built, so queries cannot be compared "
+            f"with its items. Run `python -m jobs.refresh_static {warehouse_option(root)}` and `python -m "
+            f"jobs.refresh_dynamic {warehouse_option(root)}`."
         )
     return encoder
+
+
+@lru_cache(maxsize=1)
+def _loaded(config: TextConfig, fingerprint: str) -> TextEncoder:
+    """Loaded anew where a version wants another one under the same name."""
+    return TextEncoder(config, "cpu")

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from gfm_store.schema import SIMILAR_ITEM
 from gfm_store.serving.filters import ItemFilter
-from gfm_store.serving.lists import check_k
+from gfm_store.serving.lists import check_whole
 from gfm_store.serving.ranking import top_k
 from gfm_store.serving.session import Session
 
@@ -16,7 +16,7 @@ def similar_items(session: Session, item_ids: list[str], k: int, wanted: ItemFil
     Raises:
         UsageError: k below 1, an item that is not known, a filter that fits no item.
     """
-    check_k(k)
+    check_whole(k, "k")
     bound = session.bound
     node = bound.known_nodes(item_ids)
     allowed = wanted.allowed(bound) & session.offered
@@ -32,7 +32,7 @@ def similar_items(session: Session, item_ids: list[str], k: int, wanted: ItemFil
             bound.retrieval["item_id"].take(row),
             bound.retrieval["item_type"].take(row),
             pa.array(ranked.score[query, place].astype(np.float64)),
-            pa.array([bound.record.version]).take(pa.array(np.zeros(len(query), dtype=np.int64))),
+            pa.repeat(bound.record.version, len(query)),
         ],
         schema=SIMILAR_ITEM,
     )

@@ -56,15 +56,12 @@ class Store:
         self._session: Session | None = None
         self._past: PastSession | None = None
         self._marks: tuple[tuple[int, int] | None, Path | None] = None, None
-        self._folder: Path | None = None
-        with self._current():
-            pass
+        self._follow()
 
     @property
     def version(self) -> str:
         """The `embedding_version` that is being served."""
-        with self._current() as session:
-            return session.bound.record.version
+        return self._bound().record.version
 
     @property
     def engine(self) -> Engine:
@@ -120,7 +117,7 @@ class Store:
         wish = Wish(k, wanted, include_seen, max_per_creator, diversity)
         wish.check()
         moment = None if as_of is None else as_moment(as_of, "as_of")
-        with self._current(moment, history is None) as session:
+        with self._current(moment) as session:
             if history is not None:
                 return lists.recommend(session, _somebody(session, history, moment), wish)
             assert users is not None
@@ -217,9 +214,7 @@ class Store:
     def users(self) -> pa.Array:
         """Ids of all users with events, sorted."""
         with self._current() as session:
-            table = session.warehouse.arrow(
-                "SELECT DISTINCT user_id FROM warehouse.interaction_event ORDER BY user_id"
-            )
+            table = session.warehouse.arrow("SELECT DISTINCT user_id FROM interaction_event ORDER BY user_id")
             ids: pa.Array = table["user_id"].combine_chunks()
             return ids
 
@@ -245,38 +240,38 @@ class Store:
         )
 
     def _tables(self) -> dict[str, Any]:
-        with self._current() as session:
-            return session.bound.tables.all()
+        return self._bound().tables.all()
+
+    def _bound(self) -> PublishedVersion:
+        with self._lock:
+            return self._follow().bound
 
     @contextmanager
-    def _current(self, as_of: datetime | None = None, events: bool = True) -> Iterator[Session]:
+    def _current(self, as_of: datetime | None = None) -> Iterator[Session]:
         """The warehouse, the version and the moment to answer by, for one request at a time: as they stand, or as they
         stood at `as_of`, or when the version that this store stays on was built.
-
-        Args:
-            events: whether the warehouse's events matter.
         """
         with self._lock:
             session = self._follow()
             if as_of is None and self._pinned is None:
                 yield session
                 return
-            served = session.bound.record
+            bound = session.bound
             past = (
-                past_of(served)
+                past_of(bound.record)
                 if as_of is None
-                else past_at(self._root, session.bound.tables.folder, served, as_of, self._pinned is not None)
+                else past_at(self._root, bound.tables.folder, bound.record, as_of, self._pinned is not None)
             )
-            yield self._at(past, session.bound, events)
+            yield self._at(past, bound)
 
-    def _at(self, past: Past, served: PublishedVersion, events: bool) -> Session:
+    def _at(self, past: Past, served: PublishedVersion) -> Session:
         """The session of a moment of the past. The last one is kept while nothing changed."""
-        if self._past is None or not self._past.answers(past, events):
+        if self._past is None or self._past.past != past:
             near = [served] if self._past is None else [served, self._past.session.bound]
             self._leave_past()
             bound = next((one for one in near if one.record.version == past.record.version), None)
             bound = bound or PublishedVersion.load(self._root, served.tables.folder, past.record.version)
-            self._past = PastSession(bound, past, events, self._config)
+            self._past = PastSession(bound, past, self._config)
         return self._past.session
 
     def _leave_past(self) -> None:
@@ -285,45 +280,39 @@ class Store:
             self._past = None
 
     def _follow(self) -> Session:
-        """Both are kept while nothing changed."""
-        session = self._session
-        marks = warehouse_mark(self._root), publication_mark(self._root)
-        if session is not None and marks == self._marks:
-            return session
+        """The warehouse and the version as they stand; each is kept while it is the same."""
+        before, marks = self._session, (warehouse_mark(self._root), publication_mark(self._root))
+        if before is not None and marks == self._marks:
+            return before
         self._leave_past()
-        if session is None or marks[0] != self._marks[0]:
+        if before is not None and marks[0] == self._marks[0]:
+            warehouse = before.warehouse
+        else:
             config = self._config
             warehouse = open_warehouse(self._root, threads=config.threads, memory_limit=config.memory_limit)
-        else:
-            warehouse = session.warehouse
-        folder = published_folder(self._root)
-        if session is None or (self._pinned is None and folder != self._folder):
-            folder, bound = self._load()
-        elif folder != self._folder:  # the version that this store stays on lies there now
-            bound = replace(session.bound, tables=replace(session.bound.tables, folder=folder))
-        else:
-            bound = session.bound
-        if session is None or warehouse is not session.warehouse or bound is not session.bound:
-            if session is not None and warehouse is not session.warehouse:
-                self.close()
-            session = Session(warehouse, bound, self._config)
-        self._session, self._marks, self._folder = session, marks, folder
-        return session
+        bound = before.bound if before is not None and marks[1] == self._marks[1] else self._load()
+        if before is not None and warehouse is not before.warehouse:
+            before.warehouse.close()
+        self._session, self._marks = Session(warehouse, bound, self._config), marks
+        return self._session
 
-    def _load(self) -> tuple[Path, PublishedVersion]:
+    def _load(self) -> PublishedVersion:
         """What is published; where that cannot be read, what was served before goes on being served."""
+        before = None if self._session is None else self._session.bound
         while True:
             folder = published_folder(self._root)
+            if self._pinned is not None and before is not None:  # it lies there now
+                return replace(before, tables=replace(before.tables, folder=folder))
             try:
                 version = self._pinned or DynamicRecord.read(folder).version
-                return folder, PublishedVersion.load(self._root, folder, version)
+                return PublishedVersion.load(self._root, folder, version)
             except NotPublishedError as error:
                 if published_folder(self._root) != folder:
                     continue  # the next one was published while this one was read
-                if self._session is None:
+                if before is None:
                     raise
-                log.warning("%s is served still: %s", self._session.bound.record.version, error)
-                return folder, self._session.bound
+                log.warning("%s is served still: %s", before.record.version, error)
+                return before
 
     def close(self) -> None:
         """Give the warehouse free."""

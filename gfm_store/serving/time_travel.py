@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gfm_store.config import Config
+from gfm_store.config import Config, warehouse_option
 from gfm_store.errors import NotPublishedError
 from gfm_store.serving.published import PublishedVersion
 from gfm_store.serving.session import Session
@@ -59,7 +59,8 @@ def past_at(root: Path, folder: Path, served: DynamicRecord, as_of: datetime, pi
         raise NotPublishedError(
             f"No kept version is from {as_of:%Y-%m-%d %H:%M} or before (kept: "
             f"{', '.join(f'{record.version} of {record.as_of:%Y-%m-%d %H:%M}' for record in names)}). "
-            f"Build one with `python -m jobs.refresh_static --as-of {as_of:%Y-%m-%dT%H:%M}` and refresh_dynamic."
+            f"Build one with `python -m jobs.refresh_static {warehouse_option(root)} --as-of {as_of:%Y-%m-%dT%H:%M}` "
+            "and refresh_dynamic."
         )
     record = max(early, key=lambda one: one.as_of)
     later = min((one for one in records if one.as_of > as_of), key=lambda one: one.as_of, default=None)
@@ -70,39 +71,32 @@ def past_at(root: Path, folder: Path, served: DynamicRecord, as_of: datetime, pi
 class PastSession:
     """A session in which the warehouse's tables hold what was known, on a connection of its own."""
 
-    def __init__(self, bound: PublishedVersion, past: Past, events: bool, config: Config) -> None:
+    def __init__(self, bound: PublishedVersion, past: Past, config: Config) -> None:
         """
         Args:
             bound: of the version of `past`.
-            events: whether events that were not known then are to be left out; a request may bring its own.
 
         Raises:
             NotPublishedError: the version is not kept any more.
         """
-        self.past, self.events = past, events
+        self.past = past
         with ExitStack() as stack:
             warehouse = stack.enter_context(
                 open_warehouse(bound.tables.root, threads=config.threads, memory_limit=config.memory_limit)
             )
-            _stand_in(warehouse, bound, past, events, stack)
+            _stand_in(warehouse, bound, past, stack)
             self.session = Session(warehouse, bound, config, now=past.moment)
             self._stack = stack.pop_all()
-
-    def answers(self, past: Past, events: bool) -> bool:
-        """Whether a request of another moment may be answered by it as well."""
-        return past == self.past and (self.events or not events)
 
     def close(self) -> None:
         """Give the warehouse free."""
         self._stack.close()
 
 
-def _stand_in(
-    warehouse: Warehouse, bound: PublishedVersion, past: Past, events: bool, stack: ExitStack
-) -> None:
+def _stand_in(warehouse: Warehouse, bound: PublishedVersion, past: Past, stack: ExitStack) -> None:
     origin = past.record.origin
     newest = warehouse.scalar("SELECT max(ingest_id) FROM interaction_event") or 0
-    if events and newest > origin.last_ingest_id:
+    if newest > origin.last_ingest_id:
         known = warehouse.stand_in(
             "interaction_event",
             "history/event_then",

@@ -155,7 +155,8 @@ def publish(
         for name in TABLES:
             before = open_table(partial, name).version if (partial / f"{name}.lance").exists() else None
             dataset = write_version(partial, name, tables[name], record.version)
-            for tag in _tagged(dataset)[:-keep]:
+            # What was served until now goes last, however old it is: a rollback goes back to it.
+            for tag in sorted(_tagged(dataset), key={record.follows, record.version}.__contains__)[:-keep]:
                 dataset.tags.delete(tag)
             _clean(dataset, before)  # not the one that readers have open
         record.write(partial)

@@ -118,22 +118,22 @@ def _table_functions(node: Any) -> Iterator[str]:
 
 @contextmanager
 def _explained(config: SqlConfig) -> Iterator[None]:
-    """DuckDB's complaints as one message each."""
+    """DuckDB's complaints as one message each; while rows stream, Arrow hands them on as errors of its own."""
     try:
         yield
-    except duckdb.InterruptException:
-        raise UsageError(
-            f"sql took longer than {config.timeout_seconds:g} seconds and was stopped; ask for less, or raise "
-            "sql.timeout_seconds in gfm.toml."
-        ) from None
-    except duckdb.OutOfMemoryException:
-        raise UsageError(
-            f"sql needs more than {config.memory_limit} of memory and {config.max_temporary} of disk; ask for less, "
-            "or raise sql.memory_limit in gfm.toml."
-        ) from None
-    except duckdb.Error as error:
-        message = str(error).partition("Stack Trace")[0]
-        raise UsageError(f"sql: {' '.join(message.split())}") from None
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        message = " ".join(str(error).partition("Stack Trace")[0].split())
+        if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in message:
+            raise UsageError(
+                f"sql took longer than {config.timeout_seconds:g} seconds and was stopped; ask for less, or raise "
+                "sql.timeout_seconds in gfm.toml."
+            ) from None
+        if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in message:
+            raise UsageError(
+                f"sql needs more than {config.memory_limit} of memory and {config.max_temporary} of disk; ask for "
+                "less, or raise sql.memory_limit in gfm.toml."
+            ) from None
+        raise UsageError(f"sql: {message}") from None
 
 
 @contextmanager

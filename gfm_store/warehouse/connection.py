@@ -21,6 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from gfm_store import progress
+from gfm_store.config import warehouse_option
 from gfm_store.errors import EmptyWarehouseError, SchemaVersionError, WarehouseError, WarehouseLockedError
 from gfm_store.locks import exclusive
 from gfm_store.schema import SCHEMA_VERSION
@@ -356,6 +357,7 @@ def newest_event(warehouse: Warehouse) -> datetime:
     newest = warehouse.scalar("SELECT max(event_ts) + INTERVAL 1 MICROSECOND FROM interaction_event")
     if newest is None:
         raise EmptyWarehouseError(
-            f"{warehouse.root} holds no events yet. Bring some in with `python -m jobs.ingest --events SRC`."
+            f"{warehouse.root} holds no events yet. Bring some in with `python -m jobs.ingest "
+            f"{warehouse_option(warehouse.root)} --events SRC`."
         )
     return newest

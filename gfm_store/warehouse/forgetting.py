@@ -31,7 +31,8 @@ class RemovedRows:
     n_rejected: int
     """Rows of the quarantine."""
     first_event: datetime | None
-    was_forgotten_before: bool
+    forgotten_before: datetime | None
+    """When first, if ever."""
 
     @property
     def is_empty(self) -> bool:
@@ -48,9 +49,9 @@ def remove_user(warehouse: Warehouse, user_id: str, moment: datetime) -> Removed
     salt = _salt(warehouse) or secrets.token_hex(16)
     user_hash = _hash(salt, user_id)
     before = warehouse.scalar(
-        "SELECT count(*) FROM forgotten_user WHERE user_hash = $user_hash", user_hash=user_hash
+        "SELECT min(forgotten_at) FROM forgotten_user WHERE user_hash = $user_hash", user_hash=user_hash
     )
-    if not before:
+    if before is None:
         warehouse.execute(
             "INSERT INTO forgotten_user VALUES ($user_hash, $salt, $moment)",
             {"user_hash": user_hash, "salt": salt, "moment": moment},
@@ -65,7 +66,7 @@ def remove_user(warehouse: Warehouse, user_id: str, moment: datetime) -> Removed
         n_profiles=_delete(warehouse, "user_profile", user_id),
         n_rejected=_remove_rejected(warehouse, user_id),
         first_event=first,
-        was_forgotten_before=bool(before),
+        forgotten_before=before,
     )
 
 

@@ -250,7 +250,8 @@ def test_a_type_with_two_items(tmp_path, run):
         (["--as-of", "2024-07-01"], "Nobody newly streams an item in the 14 days after 2024-07-01"),
         (["--as-of", "2020-01-01"], "holds no event before 2020-01-01"),
         (["--horizon-days", "0"], "--horizon-days is 0; it must be at least 1"),
-        (["--protocol", "loo-999", "--ablations"], "--ablations belong to the temporal protocol"),
+        (["--protocol", "loo-999", "--ablations"], "belong to the temporal protocol"),
+        (["--protocol", "loo-999", "--as-of", "2024-01-01"], "belong to the temporal protocol"),
         (["--protocol", "loo"], "'loo' is not one of"),
     ],
 )

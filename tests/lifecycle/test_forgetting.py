@@ -5,23 +5,26 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import lancedb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from clones import clone
 from worlds import AS_OF, ago, catalogue, make_warehouse, stream
 
 import gfm_store
 from gfm_store.config import Config
 from gfm_store.errors import EmptyWarehouseError, UsageError, WarehouseLockedError
 from gfm_store.lifecycle.forgetting import TELLING_LENGTH, files_with, forget_user
+from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.status import read_status
 from gfm_store.lifecycle.versions import find_version, read_versions, roll_back
 from gfm_store.locks import exclusive, shared
-from gfm_store.vectors.publication import open_table, published_folder
+from gfm_store.vectors.publication import dynamic_folder, open_table, published_folder
 from gfm_store.vectors.static_version import read_table, static_folder
 from gfm_store.warehouse.connection import open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.graph import read_graph
@@ -269,6 +272,17 @@ def test_forgetting_twice_is_no_mistake(copy):
     second, _ = forget_user(copy, GONE, TINY)
     assert second.user_hash == first.user_hash
     assert second.events == 0
+    assert second.trained_with == first.trained_with
+
+
+def test_what_was_trained_after_a_first_forgetting_has_not_seen_the_user(copy):
+    first, _ = forget_user(copy, GONE, TINY)
+    time.sleep(1.1)  # moments are told by the second
+    record = clone(copy, "d-later")
+    path = dynamic_folder(copy, record.version)
+    record.model_copy(update={"built_at": utc_now()}).write(path)
+    second, _ = forget_user(copy, GONE, TINY)
+    assert second.trained_with == first.trained_with
 
 
 def test_no_warehouse(tmp_path):

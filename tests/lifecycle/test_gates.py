@@ -13,7 +13,7 @@ from gfm_store import progress
 from gfm_store.config import Config, GateConfig
 from gfm_store.dynamic_layer.blend import Blend
 from gfm_store.dynamic_layer.model import DynamicModel
-from gfm_store.errors import GateError
+from gfm_store.errors import GateError, NotPublishedError
 from gfm_store.lifecycle import gates, refresh
 from gfm_store.lifecycle.checks import check_coverage, check_written, search_recall
 from gfm_store.lifecycle.comparison import compare
@@ -297,8 +297,11 @@ def test_a_refused_version_forgets_users_too(world, bad, quick):
         refresh_dynamic(world, bad)
     with open_warehouse(world) as warehouse:
         user = warehouse.scalar("SELECT min(user_id) FROM interaction_event")
+    refused = refused_record(world)
     forget_user(world, user, quick)
     assert refused_record(world) is None
+    with pytest.raises(NotPublishedError, match=r"is not kept in .* any more"):
+        publish_refused(world, refused, 5, force=True)
 
 
 def test_another_refused_version_takes_the_place(world, bad):

@@ -102,6 +102,14 @@ def test_another_setting_is_another_version(world, quick):
     assert refresh_dynamic(world, other).version != refresh_dynamic(world, quick).version
 
 
+def test_what_a_static_version_holds_out_is_part_of_its_name(world, quick):
+    before = refresh_static(world, quick)
+    days = quick.two_tower.model_copy(update={"validation_days": 2 * quick.two_tower.validation_days})
+    after = refresh_static(world, quick.model_copy(update={"two_tower": days}))
+    assert after.inputs != before.inputs
+    assert after.seen_until < before.seen_until
+
+
 def test_another_program_is_another_version(world, quick, monkeypatch):
     """What it leaves behind may be what the new one cannot read: it is not taken for done."""
     quick = quick.model_copy(update={"gates": GateConfig(min_users=1_000_000)})

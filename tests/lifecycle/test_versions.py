@@ -108,6 +108,14 @@ def test_what_is_published_after_a_rollback_comes_last(three):
     assert roll_back(root).version == "d-b"  # d-d took over from it; d-c had been rolled back
 
 
+def test_what_was_served_last_is_kept_however_old_it_is(three):
+    root, versions = three
+    publish_version(root, versions[0])
+    clone(root, "d-d", keep=2)
+    assert names(root) == [versions[0], "d-d"]
+    assert roll_back(root).version == versions[0]
+
+
 def test_publishing_a_version_that_is_not_kept(three):
     root, _ = three
     with pytest.raises(

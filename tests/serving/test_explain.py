@@ -1,11 +1,16 @@
 """Explanations are true: ranks are those of a warehouse in which the named things did not happen."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import gfm_store
 from gfm_store.errors import UsageError
 from gfm_store.schema import EXPLANATION
+from gfm_store.serving import explain, lists
+from gfm_store.serving.lists import Wish
 from gfm_store.warehouse.connection import rewrite_warehouse
 
 ALL = 1_000
@@ -99,6 +104,15 @@ def test_somebody_without_history(store):
     row = {"reason": "popular", "item_id": item, "share": 1.0, "rank_without": None, "rank": 3}
     rows = store.explain("nobody", item).to_pylist()
     assert [{name: one[name] for name in row} for one in rows] == [row]
+
+
+def test_somebody_whose_history_is_too_old_is_not_shown_what_they_streamed(store):
+    session, (user,) = store._session, store.users().to_pylist()[:1]
+    asked = replace(session.users(pa.array([user])), has_history=np.array([False]))
+    listed = lists.recommend(session, asked, Wish(k=20))["item_id"].to_pylist()
+    assert listed != store.recommend("nobody", 20)["item_id"].to_pylist()  # some of it they have streamed
+    ranks = [explain.explain(session, asked, item)["rank"].to_pylist() for item in listed]
+    assert ranks == [[rank] for rank in range(1, 21)]
 
 
 def test_what_cannot_be_explained(store, world):

@@ -129,6 +129,14 @@ def test_a_statement_that_takes_too_long_is_stopped(root):
         ask(root, endless, config=SqlConfig(timeout_seconds=0.3))
 
 
+def test_a_mistake_or_a_bound_met_while_rows_stream_is_told_alike(root):
+    with pytest.raises(UsageError, match="boom"):
+        ask(root, "SELECT CASE WHEN i = 5000000 THEN error('boom') ELSE i END FROM range(6000000) AS t(i)")
+    long = "SELECT i FROM range(1000000000000) AS t(i) WHERE i < 3000000 OR sin(i) > 2"
+    with pytest.raises(UsageError, match=r"took longer than 0\.5 seconds"):
+        ask(root, long, config=SqlConfig(timeout_seconds=0.5))
+
+
 def test_a_result_that_is_too_large_is_refused(root):
     with pytest.raises(UsageError, match="larger than 1 MB"):
         ask(root, "SELECT * FROM range(10000000)", config=SqlConfig(max_result_mb=1))

@@ -346,6 +346,8 @@ REFUSED = {
     "no such scope": ({"items": ITEMS, "mapping": {"item.title": "t"}}, "before the dot stands items"),
     "no use": ({"items": ITEMS, "mapping": {"events.event_ts": "ts"}}, "no source of this call"),
     "twice": ({"items": "item_id,item_type,item_id\n"}, "2 columns named 'item_id'"),
+    "taken": ({"users": "user_id,User_Index\nu,1\n"}, "column 'User_Index' cannot stand in a profile"),
+    "ours": ({"users": "user_id,source_line\nu,1\n"}, "column 'source_line' cannot stand in a profile"),
     "event type": ({"items": ITEMS, "event_types": {"play": "listen"}}, "known are stream, follow"),
 }
 

@@ -1,6 +1,7 @@
 """The made world: what it promises, shown on its rows, in the normal world and in the null world."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -485,3 +486,11 @@ def test_the_truth_says_whom_it_knows(world: Path) -> None:
     assert knows(world, users.to_pylist()[:3], items.to_pylist())
     assert not knows(world, ["somebody"], items.to_pylist())
     assert not knows(world, users.to_pylist(), ["something"])
+
+
+def test_a_truth_beside_another_warehouse_knows_nobody(world: Path, tmp_path: Path) -> None:
+    make_sample(tmp_path / "other", TINY.model_copy(update={"seed": 9}))
+    _, _, items, users = load_truth(world)
+    shutil.rmtree(tmp_path / "other" / "truth")
+    shutil.copytree(world / "truth", tmp_path / "other" / "truth")
+    assert not knows(tmp_path / "other", users.to_pylist(), items.to_pylist())

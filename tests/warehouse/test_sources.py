@@ -260,6 +260,12 @@ UNUSABLE = {
     "no suffix": (lambda p: written(p, "a", b"x"), "end in 'nothing'"),
     "0 bytes": (lambda p: written(p, "a.csv", b""), "0 bytes"),
     "blank": (lambda p: written(p, "a.csv", b"\n  \n"), "no header line"),
+    "open quote": (lambda p: written(p, "a.csv", b'id,"t\n' + b"1,x\n" * 3), "Does a quote stay open"),
+    "open quote, long": (
+        lambda p: written(p, "a.csv", b'id,"t\n' + b"1,x\n" * 60_000),
+        "Does a quote stay open",
+    ),
+    "no names": (lambda p: written(p, "a.csv", b",,\n,,\n"), "no column has a name"),
     "utf-16": (
         lambda p: written(p, "a.csv", "id,t\n1,x\n".encode("utf-16")),
         "iconv -f UTF-16 -t UTF-8 a.csv",

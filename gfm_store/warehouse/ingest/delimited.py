@@ -71,9 +71,16 @@ class DelimitedSource(Source):
                 f"{self.label} is not UTF-8: its header line holds other bytes. Turn it into UTF-8, "
                 f"for example: iconv -f ISO-8859-1 -t UTF-8 {self._path.name} > utf8_{self._path.name}"
             )
-        self._delimiter = self._sniffed(line) if delimiter == "," else delimiter
-        rows = self._rows(text, self._delimiter)
-        names = next(row for row in rows if any(cell.strip() for cell in row))
+        try:
+            self._delimiter = self._sniffed(line) if delimiter == "," else delimiter
+            rows = self._rows(text, self._delimiter, strict=True)
+            names = next((row for row in rows if any(cell.strip() for cell in row)), None)
+        except csv.Error as error:
+            raise SourceError(
+                f"{self.label}: its header line cannot be read ({error}). Does a quote stay open there?"
+            ) from None
+        if names is None:
+            raise SourceError(f"{self.label} has no header line: no column has a name.")
         self._header_lines = rows.line_num  # type: ignore[attr-defined]
         return [name.strip() for name in names]
 
@@ -82,10 +89,10 @@ class DelimitedSource(Source):
         n_names = {one: len(next(iter(self._rows(header, one)))) for one in ",;\t|"}
         return "," if n_names[","] > 1 else max(n_names, key=lambda one: n_names[one])
 
-    def _rows(self, text: str, delimiter: str) -> Iterator[list[str]]:
+    def _rows(self, text: str, delimiter: str, strict: bool = False) -> Iterator[list[str]]:
         lines = io.StringIO(text, newline="")
         if self._quoted:
-            return csv.reader(lines, delimiter=delimiter)
+            return csv.reader(lines, delimiter=delimiter, strict=strict)
         return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
 
     def _open(self) -> IO[bytes]:

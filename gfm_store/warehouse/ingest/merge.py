@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gfm_store import progress
+from gfm_store.errors import SourceError
 from gfm_store.schema import ITEM, USER_PROFILE
 from gfm_store.warehouse.connection import Warehouse, quote
 from gfm_store.warehouse.ingest.columns import Column, Relation, Source
 
 _MOMENTS = ("published_at", "withdrawn_at")
 _LISTS = ("genres", "markets")
+_RESERVED = ("source_line", "user_index")
+"""What the catalogue's statements call columns of their own."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,21 @@ def merge_keyed(
 
 
 def user_columns(source: Source, columns: Mapping[str, Column]) -> dict[str, Column]:
-    """The further columns of a users source, by the name that they get; the first of equal names counts."""
+    """The further columns of a users source, by the name that they get; the first of equal names counts.
+
+    Raises:
+        SourceError: one has a name that a profile cannot have.
+    """
     taken = {column.name for column in columns.values()}
     found: dict[str, Column] = {}
     folded = set(USER_PROFILE.names)  # DuckDB takes names for equal that differ in case only
     for column in source.columns:
         if column.name and column.name not in taken and column.name.lower() not in folded:
+            if column.name.lower() in _RESERVED:
+                raise SourceError(
+                    f"{source.label}: the column {column.name!r} cannot stand in a profile: the name is taken. "
+                    "Rename it or leave it out."
+                )
             folded.add(column.name.lower())
             found[column.name] = column
     return found

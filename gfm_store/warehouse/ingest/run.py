@@ -137,6 +137,8 @@ def _complete(part: _Part, rules: Sequence[EventTypeRule]) -> _Part:
             if rule.pattern == "%":
                 columns["event_type"] = constant("event_type", rule.event_type)
     check_required(part.kind, part.source, columns)
+    if part.kind == "users":
+        columns |= user_columns(part.source, columns)
     used = {column.name for column in columns.values()}
     unused = [column.name for column in part.source.columns if column.name not in used]
     if unused and part.kind != "users":
@@ -187,8 +189,7 @@ def _ingest_part(warehouse: Warehouse, part: _Part) -> tuple[SourceSummary, bool
         if part.kind == "events":
             counts = merge_events(warehouse, relation, part.columns, ingest_id, _latest())
         else:
-            extra = user_columns(part.source, part.columns) if part.kind == "users" else {}
-            counts = merge_keyed(warehouse, TABLES[part.kind], relation, {**part.columns, **extra})
+            counts = merge_keyed(warehouse, TABLES[part.kind], relation, part.columns)
         _gather_rejected(warehouse, part.source, relation)
     except (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException) as error:
         raise SourceError(

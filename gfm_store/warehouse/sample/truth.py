@@ -109,8 +109,11 @@ def load_truth(root: Path) -> tuple[World, SampleSettings, pa.Array, pa.Array]:
 
 
 def knows(root: Path, user_ids: Sequence[str], item_ids: Sequence[str]) -> bool:
-    """Whether all these users and items are of the made world."""
-    _, _, items, users = load_truth(root)
+    """Whether the truth that lies in `root` is of this warehouse, and all these users and items are of its world."""
+    try:
+        _, _, items, users = load_truth(root)
+    except UsageError:
+        return False
     return set(user_ids) <= set(users.to_pylist()) and set(item_ids) <= set(items.to_pylist())
 
 
