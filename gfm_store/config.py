@@ -15,7 +15,7 @@ import os
 import shlex
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
@@ -129,12 +129,12 @@ class TwoTowerConfig(_Settings):
     min_pairs: int = Field(20_000, ge=1)
     """With fewer pairs than this the training window is doubled until it has them, and said so."""
     validation_days: int = Field(7, ge=1)
-    """The last days before `as_of` choose the number of epochs; doubled while they hold fewer than
-    `min_validation_pairs`."""
+    """The last days before `as_of`, held out first: they decide what the parts of the blend weigh, for how many epochs
+    towers learn, and whether a version is published; doubled while they hold fewer than `min_validation_pairs`."""
     min_validation_pairs: int = Field(500, ge=1)
     """See `validation_days`."""
     validation_users: int = Field(2_000, ge=1)
-    """At most this many users are ranked per epoch."""
+    """At most this many users are asked about the last days."""
     popularity_windows_days: tuple[PositiveInt, ...] = (1, 3, 7, 14, 30, 90)
     """Trailing windows whose log counts join the score with learned weights per user; () leaves the
     papers' model as it is."""
@@ -263,9 +263,12 @@ class Config(_Settings):
     gates: GateConfig = GateConfig()
 
     def fingerprint(self, *sections: str) -> str:
-        """SHA-256 of the named sections' values, in hex: equal settings, equal fingerprint."""
-        values = {name: self.model_dump(mode="json")[name] for name in sorted(sections)}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        """SHA-256, in hex, of what `inputs` gives: equal settings, equal fingerprint."""
+        return hashlib.sha256(json.dumps(self.inputs(*sections), sort_keys=True).encode()).hexdigest()
+
+    def inputs(self, *sections: str) -> dict[str, Any]:
+        """The named sections as JSON takes them, less how many versions are kept, which changes none of them."""
+        return self.model_dump(mode="json", include=set(sections), exclude={"serving": {"keep_versions"}})
 
 
 NAMED = {

@@ -69,14 +69,14 @@ def _ratio(ours: float | None, other: Measurement) -> float | None:
     return ours / other.milliseconds
 
 
-def median_ms(ask: Callable[[int], object], times: int, warm_up: int = 1) -> float:
-    """Median wall time of `ask(i)`, i counting from 0; the first `warm_up` calls do not count."""
+def median_ms(ask: Callable[[int], object], times: int) -> float:
+    """Median wall time of `ask(i)`, i counting from 0; the first call warms up and does not count."""
     taken = []
-    for i in range(warm_up + times):
+    for i in range(1 + times):
         begin = time.perf_counter()
         ask(i)
         taken.append(time.perf_counter() - begin)
-    return float(np.median(taken[warm_up:]) * 1e3)
+    return float(np.median(taken[1:]) * 1e3)
 
 
 @contextmanager

@@ -310,10 +310,10 @@ def _files(root: Path) -> Iterable[Path]:
     return (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _holds(path: Path, wanted: bytes, block: int = 2**22) -> bool:
+def _holds(path: Path, wanted: bytes) -> bool:
     rest = b""
     with path.open("rb") as file:
-        while piece := file.read(block):
+        while piece := file.read(2**22):
             piece = rest + piece
             if wanted in piece:
                 return True

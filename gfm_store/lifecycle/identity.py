@@ -20,7 +20,6 @@ SECTIONS = {"s-": ("seed", "graph", "text", "hgnn"), "d-": ("seed", "two_tower",
 def read_origin(prefix: str, warehouse: Warehouse, as_of: datetime, config: Config) -> Origin:
     """What a version of the warehouse as of a moment is made from; `item_node` must have been made for `as_of`."""
     snapshot = warehouse.select("graph/snapshot", as_of=as_of).to_pylist()[0]
-    settings = config.model_dump(mode="json", include=set(SECTIONS[prefix]))
     return Origin(
         n_events=snapshot["n_events"],
         event_digest=snapshot["event_digest"],
@@ -30,7 +29,7 @@ def read_origin(prefix: str, warehouse: Warehouse, as_of: datetime, config: Conf
         last_ingest_id=warehouse.scalar("SELECT max(ingest_id) FROM interaction_event"),
         sql=catalogue.fingerprint("graph", "history"),
         config=config.fingerprint(*SECTIONS[prefix]),
-        settings=settings,
+        settings=config.inputs(*SECTIONS[prefix]),
         package=program.name(),
         threads=config.threads or torch.get_num_threads(),
         device=choose_device(config).type,

@@ -37,7 +37,7 @@ from gfm_store.lifecycle.tables import (
     retrieval_rows,
     user_vector_rows,
 )
-from gfm_store.lifecycle.versions import refused_record, remove_unkept
+from gfm_store.lifecycle.versions import refused_record, remove_unkept, served_record
 from gfm_store.locks import exclusive
 from gfm_store.serving.index_choice import choose_index
 from gfm_store.serving.partition import Partition
@@ -47,7 +47,6 @@ from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
     dynamic_folder,
-    is_published,
     kept_versions,
     open_table,
     publish,
@@ -109,6 +108,7 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
 
     Raises:
         EmptyWarehouseError: there is nothing before `as_of`.
+        UsageError: there are more item types than it takes.
         WarehouseLockedError: another refresh is at work.
         WarehouseError: a file could not be read or written.
     """
@@ -201,6 +201,7 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
     Without a static version one is built first, at the same moment, and this is said.
 
     Raises:
+        GateError: it does not pass; what was served stays.
         EmptyWarehouseError: there is nothing before `as_of`.
         UsageError: the static version has seen events at or after `as_of`.
         WarehouseLockedError: another refresh is at work.
@@ -226,7 +227,7 @@ def _refresh_dynamic(
     warehouse: Warehouse, config: Config, as_of: datetime, item_node: pa.Table, static: StaticRecord
 ) -> DynamicRecord:
     root, watch = warehouse.root, Stopwatch()
-    origin, served = read_origin("d-", warehouse, as_of, config), _served(root)
+    origin, served = read_origin("d-", warehouse, as_of, config), served_record(root)
     inputs = version_name("d-", origin, as_of, static=static.version)
     if (built := _built_before(root, inputs, served)) is not None:
         return built
@@ -351,10 +352,6 @@ def _publish(
         publish(root, record, rows, keep, lambda folder: check_written(folder, record))
         remove_refused(root)
         remove_unkept(root)
-
-
-def _served(root: Path) -> DynamicRecord | None:
-    return DynamicRecord.read(published_folder(root)) if is_published(root) else None
 
 
 def _towards_served(root: Path, item_node: pa.Table, fit: DynamicFit) -> tuple[np.ndarray, Alignment] | None:

@@ -42,9 +42,9 @@ class KeptVersion:
         return sum(self.table_bytes.values()) + self.weight_bytes
 
 
-def served_version(root: Path) -> str | None:
-    """The version that readers see, if any."""
-    return DynamicRecord.read(published_folder(root)).version if is_published(root) else None
+def served_record(root: Path) -> DynamicRecord | None:
+    """Of the version that readers see, if any."""
+    return DynamicRecord.read(published_folder(root)) if is_published(root) else None
 
 
 def read_versions(root: Path) -> list[KeptVersion]:
@@ -124,7 +124,7 @@ def publish_version(root: Path, version: str) -> DynamicRecord:
                 f"version {version!r} is not kept in {root}; there are: {', '.join(names)}."
             )
         record = DynamicRecord.read(dynamic_folder(root, version))
-        if version != served_version(root):
+        if version != DynamicRecord.read(published_folder(root)).version:
             republish(root, record)
         return record
 
@@ -139,12 +139,12 @@ def roll_back(root: Path) -> DynamicRecord:
     """
     with storage_errors(root), publishing(root):
         folder = published_folder(root)
-        names, served = kept_versions(folder), DynamicRecord.read(folder).version
-        follows, earlier = DynamicRecord.read(folder).follows, names[: names.index(served)]
-        before = follows if follows in names else earlier[-1] if earlier else None
+        names, served = kept_versions(folder), DynamicRecord.read(folder)
+        earlier = names[: names.index(served.version)]
+        before = served.follows if served.follows in names else earlier[-1] if earlier else None
         if before is None:
             raise UsageError(
-                f"{served} is the oldest version that is kept in {root}: there is none to roll back to."
+                f"{served.version} is the oldest version that is kept in {root}: there is none to roll back to."
             )
         record = DynamicRecord.read(dynamic_folder(root, before))
         republish(root, record)

@@ -29,7 +29,7 @@ class KnownUsers:
     country: pa.Array
     """(U + 1,) text, null where it is not known."""
     seen_ptr: np.ndarray
-    """(U + 2,) int64: where begins of each user"""
+    """(U + 2,) int64: where the items of each user begin."""
     seen_node: np.ndarray
     """(s,) int32: items of all that they have streamed."""
 

@@ -28,7 +28,7 @@ class LexicalFactors:
     vectorizer: TfidfVectorizer | None
     """None where no word stands in two texts."""
     projection: np.ndarray
-    """(words, dim) float32: left singular vectors."""
+    """(words, dim) float32: right singular vectors of texts by words."""
 
     @classmethod
     def fit(cls, texts: list[str], dim: int, seed: int) -> Self:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gfm_store.schema import vector_type
+from gfm_store.vectors.arrow import to_arrow
 
 MAX_FRAGMENTS = 64
 
@@ -47,9 +48,8 @@ class TextCache:
 
     def append(self, hashes: pa.Array, vectors: np.ndarray) -> None:
         """Keep (n, dim) vectors; many small writes are compacted."""
-        flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).ravel())
         table = pa.table(
-            {"text_hash": hashes, "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])},
+            {"text_hash": hashes, "vector": to_arrow(vectors)},
             schema=pa.schema([("text_hash", pa.string()), ("vector", vector_type(vectors.shape[1]))]),
         )
         self._path.parent.mkdir(parents=True, exist_ok=True)

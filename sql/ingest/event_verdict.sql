@@ -34,6 +34,7 @@ judged AS (
             WHEN NOT has_event_ts THEN 'missing event_ts'
             WHEN event_ts IS NULL THEN 'unparsable event_ts'
             WHEN event_ts > $latest THEN 'event_ts in the future'
+            WHEN event_ts < TIMESTAMP '1900-01-01' THEN 'event_ts before 1900'
             WHEN has_seconds_played AND seconds_played IS NULL THEN 'unparsable seconds_played'
             WHEN isnan(seconds_played) THEN 'NaN seconds_played'
             WHEN seconds_played < 0 THEN 'negative seconds_played'

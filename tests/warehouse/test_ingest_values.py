@@ -17,11 +17,17 @@ def warehouse(tmp_path_factory):
         yield opened
 
 
-def value_of(warehouse, array: pa.Array, reading: str, **options: object) -> object:
-    """The one value of `array`, read as a canonical one."""
+def values_of(warehouse, array: pa.Array, reading: str, **options: object) -> list[object]:
+    """The values of `array`, read as canonical ones."""
     warehouse.connection.register("given", pa.table({"value": array}))
     sql = getattr(Column("value", "value", kind_of(array.type)), reading)(**options)
-    return warehouse.scalar(f"SELECT {sql} FROM given")
+    return [value for (value,) in warehouse.execute(f"SELECT {sql} FROM given").fetchall()]
+
+
+def value_of(warehouse, array: pa.Array, reading: str, **options: object) -> object:
+    """The one value of `array`, read as a canonical one."""
+    (value,) = values_of(warehouse, array, reading, **options)
+    return value
 
 
 MOMENT = datetime(2013, 2, 28, 14, 38, 27)
@@ -57,10 +63,27 @@ MOMENT = datetime(2013, 2, 28, 14, 38, 27)
         ("inf", None),
         ("1e30", None),
         ("now", None),
+        ("253402300799", datetime(9999, 12, 31, 23, 59, 59)),
+        ("253402300799000", datetime(9999, 12, 31, 23, 59, 59)),
+        ("290000-01-01", None),
+        ("0001-01-01 (BC)", None),
+        ("-99999999999", None),
+        ("2013-02-28T14:38:27 America/New_York", MOMENT.replace(hour=19)),
     ],
 )
 def test_moments_of_text(text, expected, warehouse):
     assert value_of(warehouse, pa.array([text]), "moment", whole_years=False) == expected
+
+
+def test_a_named_zone_is_that_of_its_own_row(warehouse):
+    texts = {
+        "2013-02-28T14:38:27 America/New_York": MOMENT.replace(hour=19),
+        "2013-02-28T14:38:27": MOMENT,
+        "2013-02-28": datetime(2013, 2, 28),
+        "2013-02-28 16:38:27+02:00": MOMENT,
+        "2013-02-28T14:38:27Z": MOMENT,
+    }
+    assert values_of(warehouse, pa.array(list(texts)), "moment", whole_years=False) == list(texts.values())
 
 
 @pytest.mark.parametrize(

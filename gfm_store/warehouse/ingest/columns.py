@@ -24,6 +24,9 @@ Kind = Literal["text", "words", "whole", "fraction", "moment", "list", "other"]
 _BLANKS = r"E' \t\r\n' || chr(160) || chr(65279)"
 _SECONDS_BELOW, _MILLIS_BELOW, _MICROS_BELOW, _NANOS_BELOW = "1e11", "1e14", "1e17", "9e18"
 """An epoch of at least so much is in the next finer unit; 1e11 seconds is the year 5138."""
+_NEVER = "253402300799"
+"""The last second of the year 9999, by which many mean never."""
+_FIRST_MOMENT, _LAST_MOMENT = "TIMESTAMP '0001-01-01'", "TIMESTAMP '9999-12-31 23:59:59.999999'"
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,18 @@ class Column:
         return f"TRY_CAST({self.text()} AS DOUBLE)"
 
     def moment(self, *, whole_years: bool) -> str:
-        """TIMESTAMP in UTC; NULL when it is none. `whole_years`: a number of four digits is a year too."""
+        """TIMESTAMP in UTC of the years 1 to 9999, which Python knows; NULL when it is none.
+
+        Args:
+            whole_years: a number of four digits is a year too.
+        """
+        moment = self._any_moment(whole_years)
+        return f"CASE WHEN {moment} BETWEEN {_FIRST_MOMENT} AND {_LAST_MOMENT} THEN {moment} END"
+
+    def _any_moment(self, whole_years: bool) -> str:
         if self.kind == "moment":
-            # TRY_CAST, since nanoseconds and zones come in here as well; infinity is no moment.
-            moment = f"TRY_CAST({self.expression} AS TIMESTAMP)"
-            return f"CASE WHEN isfinite({moment}) THEN {moment} END"
+            # TRY_CAST, since nanoseconds and zones come in here as well.
+            return f"TRY_CAST({self.expression} AS TIMESTAMP)"
         if self.kind in ("whole", "fraction"):
             number = f"CAST({self.expression} AS DOUBLE)"
             year = (
@@ -103,8 +113,8 @@ def _epoch(number: str) -> str:
         return f"make_timestamp(CAST(round({number} {factor}) AS BIGINT))"
 
     return (
-        f"CASE WHEN abs({number}) < {_SECONDS_BELOW} THEN {micros('* 1e6')} "
-        f"WHEN abs({number}) < {_MILLIS_BELOW} THEN {micros('* 1e3')} "
+        f"CASE WHEN abs({number}) < {_SECONDS_BELOW} OR {number} = {_NEVER} THEN {micros('* 1e6')} "
+        f"WHEN abs({number}) < {_MILLIS_BELOW} OR floor({number} / 1e3) = {_NEVER} THEN {micros('* 1e3')} "
         f"WHEN abs({number}) < {_MICROS_BELOW} THEN {micros('')} "
         f"WHEN abs({number}) < {_NANOS_BELOW} THEN {micros('/ 1e3')} END"
     )
@@ -117,7 +127,9 @@ def _day_of_text(text: str) -> str:
 
 def _moment_of_text(text: str) -> str:
     number = f"TRY_CAST({text} AS DOUBLE)"
-    # The session's zone is UTC, so a text without a zone is UTC. DuckDB wants seconds before a zone.
+    # A text without a zone is UTC. It is kept from the cast that knows zones, which gives it the zone of an earlier
+    # row where that had a name (DuckDB 1.5). DuckDB wants seconds before a zone.
+    has_zone = rf"regexp_matches({text}, '[A-SU-Za-su-z]|[Tt ][0-9].*[+-]')"
     with_seconds = rf"regexp_replace({text}, '^(.*[T ][0-9]{{2}}:[0-9]{{2}})([Zz+-].*)$', '\1:00\2')"
     zoned = f"coalesce(TRY_CAST({text} AS TIMESTAMPTZ), TRY_CAST({with_seconds} AS TIMESTAMPTZ))"
     return (
@@ -127,7 +139,8 @@ def _moment_of_text(text: str) -> str:
         f"WHEN regexp_full_match({text}, '(19|20)[0-9]{{6}}') "
         f"THEN coalesce({_day_of_text(text)}, {_epoch(number)}) "
         f"WHEN {number} IS NOT NULL THEN {_epoch(number)} "
-        f"WHEN isfinite({zoned}) THEN CAST({zoned} AS TIMESTAMP) END"
+        f"WHEN {has_zone} THEN CASE WHEN isfinite({zoned}) THEN CAST({zoned} AS TIMESTAMP) END "
+        f"ELSE TRY_CAST({text} AS TIMESTAMP) END"
     )
 
 
