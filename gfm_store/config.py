@@ -27,6 +27,10 @@ SIZE = r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$"
 """DuckDB's way to write an amount of memory."""
 
 
+MAX_DAYS = 36_500
+"""A hundred years: windows that reach further back leave the calendar."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -34,7 +38,7 @@ class _Settings(BaseModel):
 class GraphConfig(_Settings):
     """How co-interactions become edges (arXiv 2403.05185, section 3.1)."""
 
-    window_days: int = Field(90, ge=1)
+    window_days: int = Field(90, ge=1, le=MAX_DAYS)
     """Length of the window that ends at `as_of`."""
     min_users: int = Field(2, ge=1)
     """An edge needs this many users who interacted with both ends."""
@@ -46,7 +50,7 @@ class GraphConfig(_Settings):
     """Event types that make edges."""
     folds: Literal[2, 4, 8, 16] = 4
     """Users are dealt into so many folds; what is learned from a user sees a graph without the user's fold."""
-    user_set_days: int = Field(720, ge=1)
+    user_set_days: int = Field(720, ge=1, le=MAX_DAYS)
     """How far back the sets of items go that the HGNN reads and learns to complete."""
     user_set_items: int = Field(200, ge=2)
     """Newest items of such a set."""
@@ -83,10 +87,10 @@ class HGNNConfig(_Settings):
     """Width of every layer and of the item vectors."""
     fanout: tuple[PositiveInt, ...] = Field((10,), min_length=1)
     """Neighbours sampled per node and relation, one number a layer, nearest layer first. (The papers: two layers.)"""
-    lexical_dim: int = Field(512, ge=0)
+    lexical_dim: int = Field(512, ge=0, le=4_096)
     """Rank of the factors from the words of titles, descriptions and genres that are read beside the sentence vectors;
     0 reads none. (The papers: none.)"""
-    structure_dim: int = Field(128, ge=1)
+    structure_dim: int = Field(128, ge=1, le=4_096)
     """Rank of the structural coordinates (who touched what) that items have beside their text."""
     dropout: float = Field(0.2, ge=0, lt=1)
     temperature: float = Field(0.1, gt=0)
@@ -119,16 +123,16 @@ class TwoTowerConfig(_Settings):
 
     layers: tuple[PositiveInt, ...] = Field((512, 256, 128), min_length=1)
     """Widths of the fully connected layers; the last one is the output."""
-    history_days: int = Field(720, ge=1)
+    history_days: int = Field(720, ge=1, le=MAX_DAYS)
     """A user's history is this long (the papers: 90). Where people come seldom, a short one is empty; where they
     come often, `history_events` bounds it."""
     history_events: int = Field(50, ge=1)
     """Newest events of the history that are read."""
-    train_days: int = Field(90, ge=1)
+    train_days: int = Field(90, ge=1, le=MAX_DAYS)
     """Pairs are learned from the last days before `as_of`."""
     min_pairs: int = Field(20_000, ge=1)
     """With fewer pairs than this the training window is doubled until it has them, and said so."""
-    validation_days: int = Field(7, ge=1)
+    validation_days: int = Field(7, ge=1, le=MAX_DAYS)
     """The last days before `as_of`, held out first: they decide what the parts of the blend weigh, for how many epochs
     towers learn, and whether a version is published; doubled while they hold fewer than `min_validation_pairs`."""
     min_validation_pairs: int = Field(500, ge=1)
@@ -164,10 +168,10 @@ class BlendConfig(_Settings):
 
     enabled: bool = True
     """False trains the papers' towers in its place."""
-    horizon_days: int = Field(14, ge=1)
+    horizon_days: int = Field(14, ge=1, le=MAX_DAYS)
     """A snapshot is asked for the days that follow it; at most a quarter of the training window, but at least up to the
     next snapshot."""
-    min_horizon_days: int = Field(3, ge=1)
+    min_horizon_days: int = Field(3, ge=1, le=MAX_DAYS)
     """The newest snapshots can be asked for fewer days, but not for fewer than this: what is newest counts."""
     max_snapshots: int = Field(12, ge=1)
     """Moments before `as_of`, evenly over the training window."""
@@ -175,7 +179,7 @@ class BlendConfig(_Settings):
     """First new items of a user after a snapshot, so that the busy do not drown the others."""
     momentum_dim: int = Field(16, ge=1)
     """Dimensions in which users differ about what is rising, new or established."""
-    lexical_factors: int = Field(128, ge=1)
+    lexical_factors: int = Field(128, ge=1, le=4_096)
     """Rank of the factors from the words of titles, descriptions and genres."""
     category_dim: int = Field(16, ge=1)
     """Dimensions in which categories (languages, genres, the profile) meet."""
@@ -205,7 +209,7 @@ class ServingConfig(_Settings):
 
     keep_versions: int = Field(5, ge=1)
     """Published versions that stay readable, the newest included."""
-    popular_days: int = Field(14, ge=1)
+    popular_days: int = Field(14, ge=1, le=MAX_DAYS)
     """`popularity` counts the streams of the last days before `as_of`; doubled while no item has any."""
     index_rows: int = Field(50_000, ge=1)
     """From so many items on a request reads the nearest lists of an index; below, exact search is as fast."""
@@ -244,7 +248,7 @@ class GateConfig(_Settings):
 class Config(_Settings):
     """Everything that can be set. `fingerprint` names what matters for a version."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """The one source of randomness."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of torch and DuckDB; None takes all cores."""

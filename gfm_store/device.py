@@ -7,15 +7,21 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from gfm_store.config import Config
+from gfm_store.errors import ConfigError
 
 
 def choose_device(config: Config) -> torch.device:
-    """The GPU where there is one and the settings allow it, else the CPU."""
-    if config.device != "auto":
-        return torch.device(config.device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The GPU where there is one and the settings allow it, else the CPU.
+
+    Raises:
+        ConfigError: the one that the settings ask for is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if config.device == "auto":
+        return torch.device(next(name for name, is_there in there.items() if is_there))
+    if not there[config.device]:
+        raise ConfigError(f'device = "{config.device}": torch finds none here. "auto" takes what there is.')
+    return torch.device(config.device)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Library code only calls `task` and `say`; a job chooses what they do with `repor
 """
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ class _LineTask:
             line += f" of {self._total:,.0f} {self._unit}, {left:.0f} s left"
         else:
             line += f" {self._unit}, {now - self.started:.0f} s"
-        print(f"{line} {self._text}".rstrip(), flush=True)
+        _print(f"{line} {self._text}".rstrip())
 
     def note(self, text: str) -> None:
         self._text = text
@@ -135,10 +136,17 @@ class LineReporter:
         yield task
         seconds = time.monotonic() - task.started
         if seconds >= 2:
-            print(f"{label}: done in {seconds:.1f} s", flush=True)
+            _print(f"{label}: done in {seconds:.1f} s")
 
     def say(self, text: str) -> None:
+        _print(text)
+
+
+def _print(text: str) -> None:
+    try:
         print(text, flush=True)
+    except BrokenPipeError:  # nobody reads on, as after `| head -1`: the work shall not end for that
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _SILENT = SilentReporter()

@@ -1,5 +1,7 @@
 """What all jobs share: the options every job takes, and how errors become exit codes."""
 
+import io
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -108,6 +110,7 @@ def _reporting() -> Iterator[None]:
 
 def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
     """Run one job: 0 done, 2 unusable input, 3 a gate refused, 130 interrupted; no traceback for a mistake."""
+    _mend_streams()
     token = _journal.set(None)
     code = 1  # what a program that breaks exits with
     try:
@@ -117,6 +120,13 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         if (journal := _journal.get()) is not None:
             journal.end(code)
         _journal.reset(token)
+
+
+def _mend_streams() -> None:
+    """Somewhere to write where there is nothing, and no error for characters that the terminal does not know."""
+    sys.stdout, sys.stderr = (one or Path(os.devnull).open("w") for one in (sys.stdout, sys.stderr))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:

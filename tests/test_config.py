@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 import gfm_store
 from gfm_store.config import Config, load_config, warehouse_root
+from gfm_store.device import choose_device
 from gfm_store.errors import ConfigError, UsageError
 
 
@@ -40,6 +42,11 @@ def test_the_working_directory_is_read(tmp_path, monkeypatch):
         ("[graph]\nfolds = 3", "graph.folds: Input should be 2, 4, 8 or 16"),
         ("[hgnn]\nloss = 'margin'", "unknown setting 'hgnn.loss'; known here: hidden_dim"),
         ("memory_limit = 'lots'", "memory_limit"),
+        ("seed = -1", "seed: Input should be greater than or equal to 0"),
+        ("seed = 99999999999999999999", "seed: Input should be less than"),
+        ("[graph]\nwindow_days = 9999999", "graph.window_days: Input should be less than or equal to 36500"),
+        ("[two_tower]\nhistory_days = 99999999", "two_tower.history_days"),
+        ("[blend]\nlexical_factors = 100000", "blend.lexical_factors"),
         ("[graph", "cannot be read as TOML"),
     ],
 )
@@ -74,6 +81,19 @@ def test_a_fingerprint_covers_its_sections_alone():
     one, other = Config(), Config.model_validate({"hgnn": {"hidden_dim": 64}})
     assert one.fingerprint("graph", "text") == other.fingerprint("text", "graph")
     assert one.fingerprint("hgnn") != other.fingerprint("hgnn")
+
+
+def test_how_many_versions_are_kept_changes_none():
+    other = Config.model_validate({"serving": {"keep_versions": 2}})
+    assert other.fingerprint("serving") == Config().fingerprint("serving")
+    more = Config.model_validate({"serving": {"popular_days": 2}})
+    assert more.fingerprint("serving") != Config().fingerprint("serving")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_a_device_that_is_not_there_is_told():
+    with pytest.raises(ConfigError, match='device = "cuda": torch finds none here'):
+        choose_device(Config(device="cuda"))
 
 
 def test_every_setting_is_documented():

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from gfm_store.config import MAX_DAYS
 from gfm_store.errors import UsageError
 from gfm_store.evaluation.split import EncodeText, Split, make_split, read_split
 from gfm_store.evaluation.views import HEADLINE, Candidates, View, candidate_sets, views
@@ -42,8 +43,10 @@ def temporal(warehouse: Warehouse, as_of: datetime | None, horizon_days: int, en
         EmptyWarehouseError: there is nothing before the cut.
         UsageError: the horizon is no length of time, or nothing is newly streamed in it.
     """
-    if horizon_days < 1:
-        raise UsageError(f"--horizon-days is {horizon_days}; it must be at least 1.")
+    if not 1 <= horizon_days <= MAX_DAYS:
+        raise UsageError(
+            f"--horizon-days is {horizon_days}; it must be at least 1, and at most {MAX_DAYS:,}."
+        )
     as_of = as_of or newest_event(warehouse) - timedelta(days=horizon_days)
     split = read_split(warehouse, as_of, horizon_days, encode)
     return Division(TEMPORAL, split, candidate_sets(split), views(split))

@@ -107,8 +107,8 @@ class ExampleItem:
     is_target: bool
     """In a list: the user streamed it in the horizon."""
     reasons: list[tuple[str, float]]
-    """In a list: titles of history items, and how much the score falls without each, as a share of the falls of all that
-    are shown."""
+    """In a list: titles of history items, and how much the score falls without each, as a share of the falls of all
+    that are shown."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ class FrozenLayer:
         encoder = TextEncoder(config.text, str(choose_device(config)))
         if encoder.fingerprint != static.text_fingerprint:
             raise UsageError(
-                "text.model changed since the static version; run `python -m jobs.refresh_static "
+                f"text.model or text.max_tokens changed since the static version, which has {static.text_model!r} and "
+                f"{static.text_max_tokens}; set them back, or run `python -m jobs.refresh_static "
                 f"{warehouse_option(self._warehouse.root)}` first."
             )
         cache = TextCache(self._warehouse.root, encoder.fingerprint)

@@ -15,7 +15,7 @@ from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
 from gfm_store.dynamic_layer.held_out import LastDays
 from gfm_store.dynamic_layer.moments import held_out_days
 from gfm_store.dynamic_layer.similarity import similarity_vectors
-from gfm_store.errors import UsageError
+from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.lifecycle.alignment import align
 from gfm_store.lifecycle.checks import (
     check_coverage,
@@ -47,6 +47,7 @@ from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
     dynamic_folder,
+    is_published,
     kept_versions,
     open_table,
     publish,
@@ -227,7 +228,7 @@ def _refresh_dynamic(
     warehouse: Warehouse, config: Config, as_of: datetime, item_node: pa.Table, static: StaticRecord
 ) -> DynamicRecord:
     root, watch = warehouse.root, Stopwatch()
-    origin, served = read_origin("d-", warehouse, as_of, config), served_record(root)
+    origin, served = read_origin("d-", warehouse, as_of, config), _served(root)
     inputs = version_name("d-", origin, as_of, static=static.version)
     if (built := _built_before(root, inputs, served)) is not None:
         return built
@@ -352,6 +353,16 @@ def _publish(
         publish(root, record, rows, keep, lambda folder: check_written(folder, record))
         remove_refused(root)
         remove_unkept(root)
+
+
+def _served(root: Path) -> DynamicRecord | None:
+    try:
+        return served_record(root)
+    except NotPublishedError as error:  # the version that is built now mends it
+        if not is_published(root):
+            raise
+        progress.say(f"{error} The new version is not compared with it.")
+        return None
 
 
 def _towards_served(root: Path, item_node: pa.Table, fit: DynamicFit) -> tuple[np.ndarray, Alignment] | None:

@@ -26,6 +26,7 @@ from gfm_store.config import warehouse_option
 from gfm_store.errors import NotPublishedError
 from gfm_store.locks import exclusive
 from gfm_store.vectors.indexes import build_indexes
+from gfm_store.vectors.static_version import is_link
 from gfm_store.vectors.version import DynamicRecord
 
 TABLES = ("retrieval", "user_vector", "item_embedding", "item_search", "co_interaction_edge")
@@ -38,8 +39,12 @@ Tables = Mapping[str, pa.Table | pa.RecordBatchReader]
 
 
 def is_published(root: Path) -> bool:
-    """Whether readers see anything yet."""
-    return (root / LINK).is_symlink()
+    """Whether readers see anything yet.
+
+    Raises:
+        NotPublishedError: there is a folder where the link should be.
+    """
+    return is_link(root / LINK)
 
 
 def published_folder(root: Path) -> Path:

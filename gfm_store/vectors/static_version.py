@@ -12,6 +12,7 @@ from pathlib import Path
 import lance
 import pyarrow as pa
 
+from gfm_store.errors import NotPublishedError
 from gfm_store.vectors.version import StaticRecord
 
 CURRENT = "current"
@@ -48,9 +49,27 @@ def static_versions(root: Path) -> list[StaticRecord]:
 
 
 def current_static(root: Path) -> StaticRecord | None:
-    """The static version that the next dynamic refresh builds on; None where there is none yet."""
+    """The static version that the next dynamic refresh builds on; None where there is none yet.
+
+    Raises:
+        NotPublishedError: its record cannot be read, or there is a folder where the link should be.
+    """
     link = root / "static" / CURRENT
-    return StaticRecord.read(link.resolve()) if link.is_symlink() else None
+    return StaticRecord.read(link.resolve()) if is_link(link) else None
+
+
+def is_link(path: Path) -> bool:
+    """Whether a link is there.
+
+    Raises:
+        NotPublishedError: there is a folder in its place.
+    """
+    if path.is_dir() and not path.is_symlink():
+        raise NotPublishedError(
+            f"{path} is a folder and no link: the warehouse was copied with its links followed. Copy it again with "
+            "`cp -a`, or remove its folders `vectors` and `static` and refresh."
+        )
+    return path.is_symlink()
 
 
 def make_current(root: Path, version: str) -> None:

@@ -1,10 +1,11 @@
 """What a version is: its record, as JSON beside its weights."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gfm_store.config import GraphConfig
 from gfm_store.errors import NotPublishedError
@@ -23,7 +24,10 @@ class _Record(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the record to `folder`/record.json, whole or not at all."""
         partial = folder / ".record.json.new"
-        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(self.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut leaves the name without the content
         partial.replace(folder / "record.json")
 
     @classmethod
@@ -35,10 +39,14 @@ class _Record(BaseModel):
         """
         try:
             return cls.model_validate_json((folder / "record.json").read_text(encoding="utf-8"))
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
         except (OSError, ValueError) as error:
-            raise NotPublishedError(
-                f"{folder} is not a whole version: {str(error).splitlines()[0]}"
-            ) from None
+            reason = str(error).splitlines()[0]
+        raise NotPublishedError(
+            f"{folder} is not a whole version: record.json cannot be read ({reason}). Bring it back from a copy, or "
+            "build another version by a refresh."
+        )
 
 
 class Origin(_Record):

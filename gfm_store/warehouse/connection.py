@@ -33,6 +33,8 @@ log = logging.getLogger("gfm_store.sql")
 FILE_NAME = "gfm.duckdb"
 DATABASE_ERRORS = (duckdb.IOException, duckdb.OutOfMemoryException)
 """What DuckDB raises where disk or memory is not enough: no mistake of a program or a statement."""
+UNWRITTEN = (duckdb.TransactionException, duckdb.FatalException)
+"""What it raises besides where a statement was run and its rows cannot be written."""
 
 
 class Warehouse:
@@ -228,7 +230,7 @@ def check_schema_version(warehouse: Warehouse) -> None:
 
 def _explain(path: Path, error: duckdb.Error) -> WarehouseError:
     text = str(error)
-    if "lock" in text.lower():
+    if "could not set lock" in text.lower():
         holder = text.partition("held in")[2].partition(". See")[0].strip() or "another process"
         return WarehouseLockedError(
             f"{path} is held read-write by {holder}. Close that program, or let it open the file read-only."
@@ -256,29 +258,31 @@ def rewrite_warehouse(
 
 
 def _rewrite(root: Path, threads: int | None, memory_limit: str | None, compact: bool) -> Iterator[Warehouse]:
-    path, copy, whole = warehouse_file(root), root / f".{FILE_NAME}.new", root / f".{FILE_NAME}.compact"
+    path = warehouse_file(root).resolve()  # where it is a link, what it points to is rewritten
+    copy, whole = path.with_name(f".{FILE_NAME}.new"), path.with_name(f".{FILE_NAME}.compact")
     _remove(copy)
     _remove(whole)
     before = None
-    if path.exists():
-        open_warehouse(root).close()  # refuses what is locked, newer or no warehouse
-        if _wal(path).exists():  # a shell was killed while it wrote: let DuckDB finish its work first
-            _recover(path)
-        before = _state(path)
-        with _written(root):
-            shutil.copyfile(path, copy)
     connection = _memory_connection(threads, memory_limit)
     try:
+        if path.exists():
+            open_warehouse(root).close()  # refuses what is locked, newer or no warehouse
+            if _wal(path).exists():  # a shell was killed while it wrote: let DuckDB finish its work first
+                _recover(path)
+            before = _state(path)
+            with _written(root, (OSError,)):
+                shutil.copyfile(path, copy)
         connection.execute(f"ATTACH {_literal(str(copy))} AS warehouse")
         connection.execute("USE warehouse")
         warehouse = Warehouse(connection, root)
         _create_tables(warehouse)
         if before is None:
             warehouse.execute("INSERT INTO schema_version VALUES ($version)", {"version": SCHEMA_VERSION})
-        yield warehouse
+        with _written(root, UNWRITTEN):
+            yield warehouse
         if warehouse.discard:
             return
-        with _written(root):
+        with _written(root, (duckdb.IOException, *UNWRITTEN)):
             connection.execute("CHECKPOINT warehouse")
             if compact:
                 connection.execute(f"ATTACH {_literal(str(whole))} AS compact")
@@ -298,10 +302,11 @@ def _rewrite(root: Path, threads: int | None, memory_limit: str | None, compact:
 
 
 @contextmanager
-def _written(root: Path) -> Iterator[None]:
+def _written(root: Path, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """What a disk does that is full, as one clear error."""
     try:
         yield
-    except (OSError, duckdb.IOException, duckdb.FatalException) as error:
+    except errors as error:
         raise WarehouseError(
             f"{root} could not be written: {str(error).splitlines()[0][:300]}. The warehouse is as it was."
         ) from None

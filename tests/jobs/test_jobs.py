@@ -3,6 +3,9 @@
 import csv
 import importlib
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,9 +16,8 @@ from gfm_store.errors import GateError
 from gfm_store.lifecycle import refresh
 from gfm_store.warehouse.connection import rewrite_warehouse
 
-JOBS = sorted(
-    {path.stem for path in (Path(__file__).parents[2] / "jobs").glob("*.py")} - {"__init__", "common"}
-)
+REPOSITORY = Path(__file__).parents[2]
+JOBS = sorted({path.stem for path in (REPOSITORY / "jobs").glob("*.py")} - {"__init__", "common"})
 
 
 def run(name, *argv):
@@ -245,6 +247,37 @@ def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "Published d-" in shown
     assert f"python -m jobs.recommend --warehouse {world}" in shown
+
+
+def test_a_reader_who_leaves_early_ends_no_job(tmp_path):
+    program = (
+        "import sys\nfrom gfm_store import progress\n"
+        "with progress.reporting():\n    progress.say('first')\n    sys.stdin.read()\n"
+        "    for _ in range(100):\n        progress.say('more' * 1000)\n"
+        f"open({str(tmp_path / 'ended')!r}, 'w').close()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"first\n"
+        process.stdout.close()
+        process.stdin.close()
+        assert process.wait() == 0
+    assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("stdout", ["closed", "ascii"])
+def test_what_cannot_be_shown_is_no_error(published, stdout):
+    job = [sys.executable, "-m", "jobs.sql", "SELECT 'ö' AS ö", "--warehouse", str(published)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    if stdout == "closed":
+        job = ["sh", "-c", '"$@" >&-', "sh", *job]
+    else:
+        environment |= {"PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(job, env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (b"\\xf6" in ended.stdout) == (stdout == "ascii")
 
 
 def test_columns_of_one_name_are_shown_side_by_side(published, tmp_path, capsys):

@@ -14,10 +14,17 @@ from worlds import Recorder, add_events
 import gfm_store
 from gfm_store import program, progress
 from gfm_store.config import Config, GateConfig
-from gfm_store.errors import EmptyWarehouseError, GateError, SchemaVersionError, UsageError
+from gfm_store.errors import (
+    EmptyWarehouseError,
+    GateError,
+    NotPublishedError,
+    SchemaVersionError,
+    UsageError,
+)
 from gfm_store.lifecycle import refresh
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
+from gfm_store.vectors.publication import published_folder
 from gfm_store.vectors.static_version import current_static, read_table
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
@@ -93,6 +100,26 @@ def test_the_same_inputs_give_the_same_version_and_vectors(world, published, qui
     refresh_dynamic(world, quick)
     assert table(world, "retrieval").equals(table(published, "retrieval"))
     assert table(world, "user_vector").equals(table(published, "user_vector"))
+
+
+def test_a_torn_record_of_what_is_served_is_mended_by_the_next_refresh(world, quick):
+    (world / "vectors" / "record.json").write_text("")
+    with pytest.raises(NotPublishedError, match=r"record\.json cannot be read \(Invalid JSON"):
+        gfm_store.open(world)
+    record = refresh_dynamic(world, quick)
+    with gfm_store.open(world) as store:
+        assert store.version == record.version
+
+
+def test_a_warehouse_that_was_copied_with_its_links_followed_is_told(world, quick, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(world, copy, symlinks=False)
+    for use in (gfm_store.open, lambda root: refresh_dynamic(root, quick)):
+        with pytest.raises(NotPublishedError, match="copied with its links followed"):
+            use(copy)
+    shutil.rmtree(copy / "vectors")
+    shutil.rmtree(copy / "static")
+    assert refresh_dynamic(copy, quick).version == DynamicRecord.read(published_folder(world)).version
 
 
 def test_another_setting_is_another_version(world, quick):
@@ -182,7 +209,8 @@ def test_a_daily_refresh_makes_fresh_vectors_with_frozen_weights(world, quick):
 def test_a_static_version_from_the_future_is_refused(world, quick):
     before = table(world, "retrieval")
     with pytest.raises(
-        UsageError, match=r"has seen events after .* Run `python -m jobs\.refresh_static --as-of"
+        UsageError,
+        match=r"has seen events after .* Run `python -m jobs\.refresh_static --warehouse .* --as-of",
     ):
         refresh_dynamic(world, quick, newest(world) - timedelta(days=5))
     assert table(world, "retrieval").equals(before)

@@ -1,5 +1,6 @@
 """The warehouse file: rewritten and renamed, never locked for others, refused when it is not ours."""
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -143,6 +144,48 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     warehouse_file(tmp_path).write_text("hello" * 1000)
     with pytest.raises(SchemaVersionError, match="cannot be opened as a DuckDB database"):
         open_warehouse(tmp_path)
+
+
+def test_a_damaged_file_is_not_taken_for_a_locked_one(root):
+    make_warehouse(root / "w", catalogue("p0"), [stream("u", "p0", 3)])
+    path = warehouse_file(root / "w")
+    content = bytearray(path.read_bytes())
+    content[100:116] = b"X" * 16
+    path.write_bytes(content)
+    with pytest.raises(SchemaVersionError, match="cannot be opened as a DuckDB database"):
+        open_warehouse(root / "w")
+
+
+@pytest.mark.parametrize("when", ["copied", "filled", "checked"])
+def test_a_full_disk_leaves_the_warehouse_and_no_copy(root, monkeypatch, when):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    if when == "copied":
+        monkeypatch.setattr(shutil, "copyfile", lambda source, copy: Path(copy).write_text("half") and full())
+    before = warehouse_file(root).read_bytes()
+    with (
+        pytest.raises(WarehouseError, match=r"could not be written: .*No space left.*as it was"),
+        rewrite_warehouse(root),
+    ):
+        if when == "filled":
+            raise duckdb.TransactionException("Could not write file: No space left on device")
+        raise AssertionError if when == "copied" else duckdb.FatalException("No space left on device")
+    assert warehouse_file(root).read_bytes() == before
+    assert {path.name for path in root.iterdir()} == {"gfm.duckdb", ".ingest.lock"}
+
+
+def test_a_file_that_is_a_link_is_rewritten_where_it_lies(root, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    real = warehouse_file(root).rename(elsewhere / "real.duckdb")
+    warehouse_file(root).symlink_to(real)
+    with rewrite_warehouse(root) as writer:
+        writer.execute(ADD_ITEM, {"id": "a"})
+    assert warehouse_file(root).is_symlink()
+    assert [path.name for path in elsewhere.iterdir()] == ["real.duckdb"]
+    with open_warehouse(root) as warehouse:
+        assert count(warehouse) == 1
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
