@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gfm_store.errors import GfmError
+from gfm_store.errors import GfmError, UsageError
 
 if TYPE_CHECKING:
     from gfm_store.serving.store import Store
@@ -30,4 +30,6 @@ def open(warehouse: str | PathLike[str] = "warehouse", *, version: str | None = 
     from gfm_store.config import load_config
     from gfm_store.serving.store import Store  # torch takes seconds to import: only when a store is opened
 
+    if not isinstance(warehouse, str | PathLike) or Path(warehouse).is_file():
+        raise UsageError(f"A store is opened by the folder of its warehouse; {warehouse!r} is none.")
     return Store(Path(warehouse), version=version, config=load_config())

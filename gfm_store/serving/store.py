@@ -48,10 +48,12 @@ class Store:
     Raises:
         EmptyWarehouseError: there is no warehouse.
         NotPublishedError: nothing is published, or `version` is not kept.
+        UsageError: `version` is no text.
     """
 
     def __init__(self, root: Path, *, version: str | None = None, config: Config | None = None) -> None:
-        self._root, self._pinned, self._config = root, version, config or Config()
+        self._root, self._config = root, config or Config()
+        self._pinned = None if version is None else one_text(version, "version")
         self._lock = RLock()
         self._session: Session | None = None
         self._past: PastSession | None = None
@@ -304,7 +306,7 @@ class Store:
             if self._pinned is not None and before is not None:  # it lies there now
                 return replace(before, tables=replace(before.tables, folder=folder))
             try:
-                version = self._pinned or DynamicRecord.read(folder).version
+                version = DynamicRecord.read(folder).version if self._pinned is None else self._pinned
                 return PublishedVersion.load(self._root, folder, version)
             except NotPublishedError as error:
                 if published_folder(self._root) != folder:

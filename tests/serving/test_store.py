@@ -228,6 +228,16 @@ def test_no_warehouse_and_nothing_published(tmp_path):
         gfm_store.open(tmp_path)
 
 
+def test_what_is_no_folder_and_what_is_no_version(published):
+    for wrong in (None, 5, published / "gfm.duckdb"):
+        with pytest.raises(UsageError, match="by the folder of its warehouse"):
+            gfm_store.open(wrong)
+    with pytest.raises(UsageError, match="version must be one text"):
+        gfm_store.open(published, version=5)
+    with pytest.raises(NotPublishedError):
+        gfm_store.open(published, version="")
+
+
 def test_opening_changes_nothing(published):
     before = sorted((path, path.stat().st_mtime_ns) for path in published.rglob("*"))
     with gfm_store.open(published) as store:
