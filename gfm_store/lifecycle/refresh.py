@@ -15,8 +15,8 @@ from gfm_store.dynamic_layer.fitting import DynamicFit, fit_dynamic
 from gfm_store.dynamic_layer.held_out import LastDays
 from gfm_store.dynamic_layer.moments import held_out_days
 from gfm_store.dynamic_layer.similarity import similarity_vectors
-from gfm_store.errors import NotPublishedError, UsageError
-from gfm_store.lifecycle.alignment import align
+from gfm_store.errors import UsageError
+from gfm_store.lifecycle.before import built_before, served_before, towards_current, towards_served
 from gfm_store.lifecycle.checks import (
     check_coverage,
     check_item_embedding,
@@ -37,24 +37,15 @@ from gfm_store.lifecycle.tables import (
     retrieval_rows,
     user_vector_rows,
 )
-from gfm_store.lifecycle.versions import refused_record, remove_unkept, served_record
+from gfm_store.lifecycle.versions import remove_unkept
 from gfm_store.locks import exclusive
 from gfm_store.serving.index_choice import choose_index
 from gfm_store.serving.partition import Partition
-from gfm_store.static_layer.fitting import StaticModel, checkpoint_path, fit_static, unfinished
+from gfm_store.static_layer.fitting import checkpoint_path, fit_static, unfinished
 from gfm_store.static_layer.structure import unit
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
-from gfm_store.vectors.publication import (
-    dynamic_folder,
-    is_published,
-    kept_versions,
-    open_table,
-    publish,
-    published_folder,
-    publishing,
-    republish,
-)
+from gfm_store.vectors.publication import publish, publishing
 from gfm_store.vectors.static_version import (
     current_static,
     make_current,
@@ -65,7 +56,7 @@ from gfm_store.vectors.static_version import (
     write_table,
 )
 from gfm_store.vectors.text_cache import TextCache
-from gfm_store.vectors.version import Alignment, DynamicRecord, StaticRecord
+from gfm_store.vectors.version import DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse
 from gfm_store.warehouse.graph import read_graph, read_item_nodes
 from gfm_store.warehouse.history import TrainingTables, read_training
@@ -141,7 +132,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     model = fit_static(graph, text, config, checkpoint_path(root, inputs))
     watch.lap("hgnn")
     version, aligned = inputs, None
-    if (turn := _towards_current(root, graph.item_node, model)) is not None:
+    if (turn := towards_current(root, graph.item_node, model)) is not None:
         rotation, aligned = turn
         model = model.rotated(rotation)
         version = version_name("s-", origin, as_of, **parents, aligned=aligned.version)
@@ -184,18 +175,6 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     return record
 
 
-def _towards_current(
-    root: Path, item_node: pa.Table, model: StaticModel
-) -> tuple[np.ndarray, Alignment] | None:
-    """How to turn a new space so that it lies as the current static version does."""
-    current = current_static(root)
-    if current is None:
-        return None
-    before = read_table(static_folder(root, current.version), "item_embedding", ["item_id", "vector"])
-    old = to_numpy(before["vector"])
-    return align(current.version, item_node["item_id"], model.vectors, before["item_id"], old)
-
-
 def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -> DynamicRecord:
     """Fit the two-tower on the current static version and publish the pair.
 
@@ -228,9 +207,9 @@ def _refresh_dynamic(
     warehouse: Warehouse, config: Config, as_of: datetime, item_node: pa.Table, static: StaticRecord
 ) -> DynamicRecord:
     root, watch = warehouse.root, Stopwatch()
-    origin, served = read_origin("d-", warehouse, as_of, config), _served(root)
+    origin, served = read_origin("d-", warehouse, as_of, config), served_before(root)
     inputs = version_name("d-", origin, as_of, static=static.version)
-    if (built := _built_before(root, inputs, served)) is not None:
+    if (built := built_before(root, inputs, served)) is not None:
         return built
     frozen = FrozenLayer(warehouse, item_node, static, config)
     text = frozen.text
@@ -242,7 +221,7 @@ def _refresh_dynamic(
     vectors = unit(fit.hgnn_vectors)
     watch.lap("two-tower")
     version, aligned = inputs, None
-    if served is not None and (turn := _towards_served(root, item_node, fit)) is not None:
+    if served is not None and (turn := towards_served(root, item_node, fit)) is not None:
         rotation, aligned = turn
         fit = fit.rotated(rotation)
         version = version_name("d-", origin, as_of, static=static.version, aligned=aligned.version)
@@ -353,48 +332,3 @@ def _publish(
         publish(root, record, rows, keep, lambda folder: check_written(folder, record))
         remove_refused(root)
         remove_unkept(root)
-
-
-def _served(root: Path) -> DynamicRecord | None:
-    try:
-        return served_record(root)
-    except NotPublishedError as error:  # the version that is built now mends it
-        if not is_published(root):
-            raise
-        progress.say(f"{error} The new version is not compared with it.")
-        return None
-
-
-def _towards_served(root: Path, item_node: pa.Table, fit: DynamicFit) -> tuple[np.ndarray, Alignment] | None:
-    """How to turn a new space, its padding aside, so that it lies as the served one does."""
-    folder = published_folder(root)
-    before = open_table(folder, "retrieval").to_table(columns=["item_id", "vector"])
-    items, old = item_node["item_id"].take(pa.array(fit.available)), to_numpy(before["vector"])
-    version = DynamicRecord.read(folder).version
-    return align(version, items, fit.item_vectors[:, :-1], before["item_id"], old[:, :-1])
-
-
-def _built_before(root: Path, inputs: str, served: DynamicRecord | None) -> DynamicRecord | None:
-    """A version from the same inputs needs no fitting: it is published again, or refused again.
-
-    Raises:
-        GateError: it was refused, beside the version that is still served.
-    """
-    if served is None:
-        return None
-    for name in reversed(kept_versions(published_folder(root))):
-        record = DynamicRecord.read(dynamic_folder(root, name))
-        if record.inputs != inputs:
-            continue
-        if name == served.version:
-            progress.say(f"Version {name} was built from the same inputs and is published; nothing to do.")
-            return record
-        with publishing(root):
-            republish(root, record)
-        progress.say(f"Version {name} was built from the same inputs and is kept; it is published again.")
-        return record
-    refused = refused_record(root)
-    if refused is not None and (refused.inputs, refused.follows) == (inputs, served.version):
-        progress.say(f"Version {refused.version} was built from the same inputs before, and refused.")
-        raise refuse(root, refused)
-    return None
