@@ -12,6 +12,8 @@ Texts: TypeAlias = str | Sequence[str] | pa.Array | pa.ChunkedArray
 Moment = datetime | str
 YEARS = range(1900, 2200)
 """Moments outside are a mistake, and windows of days before and after them leave the calendar."""
+CALENDAR = range(2, 9999)
+"""Moments that are compared alone may lie so far, whatever their zone."""
 
 
 def texts(values: Texts, what: str) -> list[str]:
@@ -45,11 +47,11 @@ def one_text(value: str, what: str) -> str:
     return texts(value, what)[0]
 
 
-def as_moment(ts: Moment, what: str) -> datetime:
+def as_moment(ts: Moment, what: str, years: range = YEARS) -> datetime:
     """UTC without a zone; a zone is converted, none means UTC.
 
     Raises:
-        UsageError: it is no moment of `YEARS`.
+        UsageError: it is no moment of `years`.
     """
     try:
         moment = datetime.fromisoformat(ts) if isinstance(ts, str) else ts
@@ -57,6 +59,6 @@ def as_moment(ts: Moment, what: str) -> datetime:
         moment = None
     if not isinstance(moment, datetime):
         raise UsageError(f"{what}: {ts!r} is not a moment; write 2026-01-31 or 2026-01-31T06:00.")
-    if moment.year not in YEARS:
-        raise UsageError(f"{what}: {ts!r} is not in the years {YEARS[0]} to {YEARS[-1]}.")
+    if moment.year not in years:
+        raise UsageError(f"{what}: {ts!r} is not in the years {years[0]} to {years[-1]}.")
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

@@ -8,7 +8,6 @@ Library code only calls `task` and `say`; a job chooses what they do with `repor
 """
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -118,7 +117,7 @@ class _LineTask:
             line += f" of {self._total:,.0f} {self._unit}, {left:.0f} s left"
         else:
             line += f" {self._unit}, {now - self.started:.0f} s"
-        _print(f"{line} {self._text}".rstrip())
+        print(f"{line} {self._text}".rstrip(), flush=True)
 
     def note(self, text: str) -> None:
         self._text = text
@@ -136,17 +135,10 @@ class LineReporter:
         yield task
         seconds = time.monotonic() - task.started
         if seconds >= 2:
-            _print(f"{label}: done in {seconds:.1f} s")
+            print(f"{label}: done in {seconds:.1f} s", flush=True)
 
     def say(self, text: str) -> None:
-        _print(text)
-
-
-def _print(text: str) -> None:
-    try:
         print(text, flush=True)
-    except BrokenPipeError:  # nobody reads on, as after `| head -1`: the work shall not end for that
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _SILENT = SilentReporter()

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -110,13 +110,15 @@ def _reporting() -> Iterator[None]:
 
 def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
     """Run one job: 0 done, 2 unusable input, 3 a gate refused, 130 interrupted; no traceback for a mistake."""
-    _mend_streams()
     token = _journal.set(None)
     code = 1  # what a program that breaks exits with
+    stdout = sys.stdout
     try:
+        _mend_streams()
         code = _run(app, argv, name)
         return code
     finally:
+        sys.stdout = stdout
         if (journal := _journal.get()) is not None:
             journal.end(code)
         _journal.reset(token)
@@ -127,6 +129,36 @@ def _mend_streams() -> None:
     sys.stdout, sys.stderr = (one or Path(os.devnull).open("w") for one in (sys.stdout, sys.stderr))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.__stdout__ is not None and sys.stdout is sys.__stdout__:
+        sys.stdout = cast(TextIO, _Unread(sys.__stdout__))
+
+
+class _Unread:
+    """A stream whose reader may leave, as `| head -1` does: what nobody reads goes nowhere, and the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._to_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._to_nowhere()
+
+    def _to_nowhere(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
 
 
 def _run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:

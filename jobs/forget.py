@@ -38,9 +38,9 @@ def forget(
     root = recorded_root(warehouse, "forget")
     settings = load_config(config)
     for one in dict.fromkeys(user):
-        certificate, path = forget_user(root, one, settings)
         if len(user) > 1:
             typer.echo(one)
+        certificate, path = forget_user(root, one, settings)
         for name, text in _lines(certificate).items():
             typer.echo(f"{name:<12} {text}")
         typer.echo(f"Certificate: {path}")

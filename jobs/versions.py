@@ -101,7 +101,7 @@ def _facts(one: KeptVersion) -> dict[str, str]:
         "version": f"{record.version}, {STATES[_mark(one)]}",
         "as of": f"{_moment(record.as_of)}, built {_moment(record.built_at)} ({_ago(record.built_at)})",
         "parents": f"{static.version} as of {_moment(static.as_of)}"
-        + (f"; follows {record.follows}" if record.follows else "; the first"),
+        + (f"; follows {record.follows}" if record.follows else "; follows none"),
         "warehouse": f"{origin.n_events:,} events before as_of; the last ingest seen is number {origin.last_ingest_id}",
         "items, users": f"{record.n_items:,} items to recommend, {record.n_users:,} users with a history",
         "graph": f"{static.n_items:,} items, {static.n_edges:,} edges ({', '.join(static.item_types)}), "
@@ -268,7 +268,7 @@ def publish(
 
 @app.command(epilog="[bold]Example[/bold]\n\n    python -m jobs.versions rollback --warehouse shop")
 def rollback(context: typer.Context, warehouse: WarehouseOption = None, config: ConfigOption = None) -> None:
-    """Let readers see the version before the served one."""
+    """Let readers see the version that the served one took over from."""
     record = versions.roll_back(_root(context, warehouse, config))
     typer.echo(f"Rolled back to {record.version} of {_moment(record.as_of)}.")
 

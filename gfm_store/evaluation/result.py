@@ -167,9 +167,11 @@ class Evaluation:
 
 
 def _finite(value: Any) -> Any:
-    """What JSON has no number for as text, wherever it stands."""
+    """Infinity as text and what is no number as null, wherever they stand: JSON has neither."""
     if isinstance(value, dict):
         return {name: _finite(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value

@@ -46,7 +46,10 @@ def built_before(root: Path, inputs: str, served: DynamicRecord | None) -> Dynam
     if served is None:
         return None
     for name in reversed(kept_versions(published_folder(root))):
-        record = DynamicRecord.read(dynamic_folder(root, name))
+        try:
+            record = DynamicRecord.read(dynamic_folder(root, name))
+        except NotPublishedError:
+            continue  # a torn record does not tell what it was made from
         if record.inputs != inputs:
             continue
         if name == served.version:

@@ -127,7 +127,8 @@ def _forget_rows(root: Path, user_id: str, config: Config) -> tuple[RemovedRows,
         removed = remove_user(warehouse, user_id, moment)
         if removed.is_empty and removed.forgotten_before is None and not _has_vector(root, user_id):
             raise UsageError(
-                f"{root} holds no trace of that user, so nothing was changed. Ids are compared letter by letter."
+                f"{root} holds no trace of that user, so nothing was changed for them. Ids are compared letter by "
+                "letter."
             )
     return removed, moment
 

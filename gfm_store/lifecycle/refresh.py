@@ -37,7 +37,7 @@ from gfm_store.lifecycle.tables import (
     retrieval_rows,
     user_vector_rows,
 )
-from gfm_store.lifecycle.versions import remove_unkept
+from gfm_store.lifecycle.versions import remove_unkept, taking_over
 from gfm_store.locks import exclusive
 from gfm_store.serving.index_choice import choose_index
 from gfm_store.serving.partition import Partition
@@ -117,9 +117,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     parents = {"text": encoder.fingerprint, "held_out_days": str(days)}
     inputs = version_name("s-", origin, as_of, **parents)
     for built in static_versions(root):
-        if built.inputs == inputs:
-            with publishing(root):  # prune and rollback keep what is current
-                make_current(root, built.version)
+        if built.inputs == inputs and _made_current(root, built.version):
             progress.say(
                 f"Static version {built.version} was built from the same inputs before; nothing to do."
             )
@@ -173,6 +171,15 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     for path in unfinished(root):
         path.unlink()
     return record
+
+
+def _made_current(root: Path, version: str) -> bool:
+    """Unless it is gone: what is neither current nor published goes when versions are pruned."""
+    with publishing(root):
+        there = static_folder(root, version).is_dir()
+        if there:
+            make_current(root, version)
+        return there
 
 
 def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -> DynamicRecord:
@@ -261,8 +268,7 @@ def _refresh_dynamic(
         seconds=watch.seconds,
     )
 
-    _publish(root, record, rows, fit, partition, profile, config.serving.keep_versions)
-    return record
+    return _publish(root, record, rows, fit, partition, profile, config.serving.keep_versions)
 
 
 def _rows(
@@ -306,7 +312,7 @@ def _publish(
     partition: Partition | None,
     profile: pa.Table,
     keep: int,
-) -> None:
+) -> DynamicRecord:
     """Let readers see a version, or keep it beside the served one where gates refuse it.
 
     Raises:
@@ -327,8 +333,10 @@ def _publish(
         keep_refused(root, record, write_weights, rows)
         raise refuse(root, record)
     with publishing(root):
+        record = taking_over(root, record)
         with new_folder(root / "dynamic", record.version) as partial:
             write_weights(partial)
         publish(root, record, rows, keep, lambda folder: check_written(folder, record))
         remove_refused(root)
         remove_unkept(root)
+    return record

@@ -15,7 +15,7 @@ from gfm_store.config import warehouse_option
 from gfm_store.errors import GateError, NotPublishedError
 from gfm_store.lifecycle.checks import check_written
 from gfm_store.lifecycle.storage import storage_errors
-from gfm_store.lifecycle.versions import refused_record, remove_unkept
+from gfm_store.lifecycle.versions import refused_record, remove_unkept, taking_over
 from gfm_store.vectors.publication import TABLES, publish, publishing
 from gfm_store.vectors.static_version import new_folder, read_table, write_table
 from gfm_store.vectors.version import REFUSED, DynamicRecord
@@ -56,9 +56,11 @@ def publish_refused(root: Path, record: DynamicRecord, keep: int, force: bool) -
     with storage_errors(root), publishing(root):
         if refused_record(root) != record:  # the user who was forgotten meanwhile would come back with it
             raise NotPublishedError(f"{record.version} is not kept in {root} any more.")
+        record = taking_over(root, record)
         tables = {name: read_table(folder / "tables", name) for name in TABLES}
         with new_folder(root / "dynamic", record.version) as partial:
             shutil.copytree(folder / "weights", partial, copy_function=os.link, dirs_exist_ok=True)
+            record.write(partial)
         publish(root, record, tables, keep, lambda written: check_written(written, record))
         remove_refused(root)
         remove_unkept(root)

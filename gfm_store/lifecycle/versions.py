@@ -47,6 +47,17 @@ def served_record(root: Path) -> DynamicRecord | None:
     return DynamicRecord.read(published_folder(root)) if is_published(root) else None
 
 
+def taking_over(root: Path, record: DynamicRecord) -> DynamicRecord:
+    """The record of a version that takes over from what is served now. To be called inside `publishing` alone."""
+    try:
+        served = served_record(root)
+    except NotPublishedError:  # its record is torn
+        return record
+    if served is None or served.version == record.version:
+        return record
+    return record.model_copy(update={"follows": served.version})
+
+
 def read_versions(root: Path) -> list[KeptVersion]:
     """All versions that are kept, in the order in which they were first published; one that was refused comes last.
 
@@ -125,7 +136,7 @@ def publish_version(root: Path, version: str) -> DynamicRecord:
             )
         record = DynamicRecord.read(dynamic_folder(root, version))
         if version != DynamicRecord.read(published_folder(root)).version:
-            republish(root, record)
+            republish(root, taking_over(root, record))
         return record
 
 
@@ -174,15 +185,16 @@ def prune_versions(root: Path, keep: int) -> list[str]:
 def remove_unkept(root: Path) -> None:
     """Remove weights of versions whose tables are not kept any more. To be called inside `publishing` alone."""
     kept = set(kept_versions(published_folder(root)))
-    current = current_static(root)
-    refused = refused_record(root)
-    parents = {current.version} if current else set()
-    parents |= {refused.static_version} if refused else set()
     for path in (root / "dynamic").iterdir():
-        if path.name in kept:
-            parents.add(DynamicRecord.read(path).static_version)
-        else:
+        if path.name not in kept:
             shutil.rmtree(path)
+    try:
+        current, refused = current_static(root), refused_record(root)
+        parents = {DynamicRecord.read(path).static_version for path in (root / "dynamic").iterdir()}
+    except NotPublishedError:
+        return  # a torn record does not tell its parent, so all of them stay
+    parents |= {current.version} if current else set()
+    parents |= {refused.static_version} if refused else set()
     for path in (root / "static").iterdir():
         if path.is_dir() and not path.is_symlink() and path.name not in parents:
             shutil.rmtree(path)

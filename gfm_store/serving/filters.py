@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gfm_store.arguments import Moment, Texts, as_moment, texts
+from gfm_store.arguments import CALENDAR, Moment, Texts, as_moment, texts
 from gfm_store.serving.index_choice import filter_name
 from gfm_store.serving.partition import NAMES, NO_ROWS
 from gfm_store.serving.published import PublishedVersion
@@ -48,7 +48,7 @@ class ItemFilter:
         after = self.published_after
         return AskedOfItems(
             tuple((name, tuple(texts(asked, CALLED[name]))) for name, asked in columns if asked is not None),
-            None if after is None else as_moment(after, "published_after"),
+            None if after is None else as_moment(after, "published_after", CALENDAR),
         )
 
     def excluded(self, bound: PublishedVersion) -> np.ndarray:

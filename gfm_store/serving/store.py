@@ -287,16 +287,22 @@ class Store:
         if before is not None and marks == self._marks:
             return before
         self._leave_past()
+        config = self._config
         if before is not None and marks[0] == self._marks[0]:
             warehouse = before.warehouse
         else:
-            config = self._config
             warehouse = open_warehouse(self._root, threads=config.threads, memory_limit=config.memory_limit)
-        bound = before.bound if before is not None and marks[1] == self._marks[1] else self._load()
+        try:
+            bound = before.bound if before is not None and marks[1] == self._marks[1] else self._load()
+            session = Session(warehouse, bound, config)
+        except BaseException:
+            if before is None or warehouse is not before.warehouse:
+                warehouse.close()
+            raise
         if before is not None and warehouse is not before.warehouse:
             before.warehouse.close()
-        self._session, self._marks = Session(warehouse, bound, self._config), marks
-        return self._session
+        self._session, self._marks = session, marks
+        return session
 
     def _load(self) -> PublishedVersion:
         """What is published; where that cannot be read, what was served before goes on being served."""

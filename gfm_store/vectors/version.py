@@ -198,7 +198,7 @@ class DynamicRecord(_Record):
     """Its parent."""
     origin: Origin
     follows: str | None
-    """The version that was served when it was built."""
+    """The version that it took over from."""
     as_of: datetime
     built_at: datetime
     n_items: int

@@ -123,12 +123,12 @@ def _explained(config: SqlConfig) -> Iterator[None]:
         yield
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         message = " ".join(str(error).partition("Stack Trace")[0].split())
-        if isinstance(error, duckdb.InterruptException) or "INTERRUPT" in message:
+        if isinstance(error, duckdb.InterruptException) or message.startswith("INTERRUPT Error"):
             raise UsageError(
                 f"sql took longer than {config.timeout_seconds:g} seconds and was stopped; ask for less, or raise "
                 "sql.timeout_seconds in gfm.toml."
             ) from None
-        if isinstance(error, duckdb.OutOfMemoryException) or "Out of Memory Error" in message:
+        if isinstance(error, duckdb.OutOfMemoryException) or message.startswith("Out of Memory Error"):
             raise UsageError(
                 f"sql needs more than {config.memory_limit} of memory and {config.max_temporary} of disk; ask for "
                 "less, or raise sql.memory_limit in gfm.toml."

@@ -235,7 +235,10 @@ def _explain(path: Path, error: duckdb.Error) -> WarehouseError:
         return WarehouseLockedError(
             f"{path} is held read-write by {holder}. Close that program, or let it open the file read-only."
         )
-    return SchemaVersionError(f"{path} cannot be opened as a DuckDB database: {text.splitlines()[0]}")
+    reason = text.splitlines()[0]
+    if isinstance(error, duckdb.OutOfMemoryException) or "Cannot open file" in text:
+        return WarehouseError(f"{path} cannot be opened: {reason}")
+    return SchemaVersionError(f"{path} cannot be opened as a DuckDB database: {reason}")
 
 
 @contextmanager

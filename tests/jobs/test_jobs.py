@@ -251,10 +251,12 @@ def test_refresh_jobs_say_what_they_did(world, tmp_path, capsys, monkeypatch):
 
 def test_a_reader_who_leaves_early_ends_no_job(tmp_path):
     program = (
-        "import sys\nfrom gfm_store import progress\n"
-        "with progress.reporting():\n    progress.say('first')\n    sys.stdin.read()\n"
-        "    for _ in range(100):\n        progress.say('more' * 1000)\n"
-        f"open({str(tmp_path / 'ended')!r}, 'w').close()\n"
+        "import sys, typer\nfrom gfm_store import progress\nfrom jobs.common import job, run\n"
+        "app = job()\n@app.command()\ndef work():\n"
+        "    typer.echo('first')\n    sys.stdin.read()\n"
+        "    for _ in range(100):\n        typer.echo('more' * 1000)\n        progress.say('more' * 1000)\n"
+        f"    open({str(tmp_path / 'ended')!r}, 'w').close()\n"
+        "raise SystemExit(run(app, [], 'work'))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(

@@ -304,6 +304,18 @@ def test_a_refused_version_forgets_users_too(world, bad, quick):
         publish_refused(world, refused, 5, force=True)
 
 
+def test_a_refused_version_takes_over_from_what_is_served_when_it_is_published(world, bad):
+    before = clone(world, "d-b").follows
+    with pytest.raises(GateError):
+        refresh_dynamic(world, bad)
+    refused = refused_record(world)
+    assert refused.follows == "d-b"
+    roll_back(world)
+    publish_refused(world, refused, 2, force=True)
+    assert [one.record.version for one in read_versions(world)] == [before, refused.version]
+    assert roll_back(world).version == before
+
+
 def test_another_refused_version_takes_the_place(world, bad):
     for seed in (1, 2):
         with pytest.raises(GateError):

@@ -8,6 +8,7 @@ import lancedb
 import numpy as np
 import pytest
 import torch
+from clones import clone
 from safetensors.torch import load_file
 from worlds import Recorder, add_events
 
@@ -107,6 +108,18 @@ def test_a_torn_record_of_what_is_served_is_mended_by_the_next_refresh(world, qu
     with pytest.raises(NotPublishedError, match=r"record\.json cannot be read \(Invalid JSON"):
         gfm_store.open(world)
     record = refresh_dynamic(world, quick)
+    with gfm_store.open(world) as store:
+        assert store.version == record.version
+
+
+def test_a_torn_record_of_a_kept_version_stops_no_refresh(world, quick):
+    clone(world, "d-b")
+    torn = world / "dynamic" / "d-b" / "record.json"
+    torn.write_text("")
+    later = newest(world) + timedelta(days=1)
+    record = refresh_dynamic(
+        world, quick.model_copy(update={"gates": GateConfig(min_users=1_000_000)}), later
+    )
     with gfm_store.open(world) as store:
         assert store.version == record.version
 

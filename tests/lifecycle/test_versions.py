@@ -116,6 +116,13 @@ def test_what_was_served_last_is_kept_however_old_it_is(three):
     assert roll_back(root).version == versions[0]
 
 
+def test_a_rollback_undoes_a_publication(three):
+    root, versions = three
+    publish_version(root, versions[0])
+    assert roll_back(root).version == "d-c"
+    assert roll_back(root).version == "d-b"
+
+
 def test_publishing_a_version_that_is_not_kept(three):
     root, _ = three
     with pytest.raises(

@@ -137,6 +137,12 @@ def test_a_mistake_or_a_bound_met_while_rows_stream_is_told_alike(root):
         ask(root, long, config=SqlConfig(timeout_seconds=0.5))
 
 
+def test_what_a_statement_quotes_is_not_why_it_failed(root):
+    for name in ("INTERRUPTED", '"Out of Memory Error"'):
+        with pytest.raises(UsageError, match="not found in FROM"):
+            ask(root, f"SELECT {name} FROM item")
+
+
 def test_a_result_that_is_too_large_is_refused(root):
     with pytest.raises(UsageError, match="larger than 1 MB"):
         ask(root, "SELECT * FROM range(10000000)", config=SqlConfig(max_result_mb=1))

@@ -112,6 +112,11 @@ def test_kinds_of_text_files(name, text, tmp_path):
     assert (names, rows) == (["id", "t"], [(2, "1", "x")])
 
 
+def test_a_header_may_hold_blanks_after_quotes_and_names_of_two_lines(tmp_path):
+    names, rows, _ = read_text('"id" ,"t\n(EUR)" \n1,x\n', tmp_path)
+    assert (names, rows) == (["id", "t\n(EUR)"], [(3, "1", "x")])
+
+
 def test_recbole_knows_no_quotes(tmp_path):
     _, rows, _ = read_text('id:token\tt:token_seq\n1\t"a b\n2\tc\n', tmp_path, "rows.item")
     assert rows == [(2, "1", '"a b'), (3, "2", "c")]

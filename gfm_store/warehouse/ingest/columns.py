@@ -113,7 +113,7 @@ def _epoch(number: str) -> str:
         return f"make_timestamp(CAST(round({number} {factor}) AS BIGINT))"
 
     return (
-        f"CASE WHEN abs({number}) < {_SECONDS_BELOW} OR {number} = {_NEVER} THEN {micros('* 1e6')} "
+        f"CASE WHEN abs({number}) < {_SECONDS_BELOW} OR trunc({number}) = {_NEVER} THEN {micros('* 1e6')} "
         f"WHEN abs({number}) < {_MILLIS_BELOW} OR floor({number} / 1e3) = {_NEVER} THEN {micros('* 1e3')} "
         f"WHEN abs({number}) < {_MICROS_BELOW} THEN {micros('')} "
         f"WHEN abs({number}) < {_NANOS_BELOW} THEN {micros('/ 1e3')} END"
@@ -129,7 +129,7 @@ def _moment_of_text(text: str) -> str:
     number = f"TRY_CAST({text} AS DOUBLE)"
     # A text without a zone is UTC. It is kept from the cast that knows zones, which gives it the zone of an earlier
     # row where that had a name (DuckDB 1.5). DuckDB wants seconds before a zone.
-    has_zone = rf"regexp_matches({text}, '[A-SU-Za-su-z]|[Tt ][0-9].*[+-]')"
+    has_zone = rf"regexp_matches({text}, '[A-SU-Za-su-z]|[Tt\s][0-9].*[+-]')"
     with_seconds = rf"regexp_replace({text}, '^(.*[T ][0-9]{{2}}:[0-9]{{2}})([Zz+-].*)$', '\1:00\2')"
     zoned = f"coalesce(TRY_CAST({text} AS TIMESTAMPTZ), TRY_CAST({with_seconds} AS TIMESTAMPTZ))"
     return (

@@ -33,6 +33,8 @@ _RECBOLE_ALIASES = {
 _BLOCK_BYTES = 8 << 20
 _LONGEST_LINE_BYTES = 64 << 20
 _HEADER_BYTES = 1 << 20
+_HEADER_LINES = 2
+"""Line breaks that the name of a column may hold."""
 _PASSES = 100
 """Bound on the search for quotes that never close; each pass settles all that it finds."""
 
@@ -73,7 +75,7 @@ class DelimitedSource(Source):
             )
         try:
             self._delimiter = self._sniffed(line) if delimiter == "," else delimiter
-            rows = self._rows(text, self._delimiter, strict=True)
+            rows = self._rows(text, self._delimiter)
             names = next((row for row in rows if any(cell.strip() for cell in row)), None)
         except csv.Error as error:
             raise SourceError(
@@ -81,6 +83,8 @@ class DelimitedSource(Source):
             ) from None
         if names is None:
             raise SourceError(f"{self.label} has no header line: no column has a name.")
+        if self._quoted and max(name.count("\n") for name in names) > _HEADER_LINES:
+            raise SourceError(f"{self.label}: a name of its header runs on. Does a quote stay open there?")
         self._header_lines = rows.line_num  # type: ignore[attr-defined]
         return [name.strip() for name in names]
 
@@ -89,10 +93,10 @@ class DelimitedSource(Source):
         n_names = {one: len(next(iter(self._rows(header, one)))) for one in ",;\t|"}
         return "," if n_names[","] > 1 else max(n_names, key=lambda one: n_names[one])
 
-    def _rows(self, text: str, delimiter: str, strict: bool = False) -> Iterator[list[str]]:
+    def _rows(self, text: str, delimiter: str) -> Iterator[list[str]]:
         lines = io.StringIO(text, newline="")
         if self._quoted:
-            return csv.reader(lines, delimiter=delimiter, strict=strict)
+            return csv.reader(lines, delimiter=delimiter)
         return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
 
     def _open(self) -> IO[bytes]:
