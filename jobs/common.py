@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
-import duckdb
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -25,6 +24,7 @@ from gfm_store.arguments import as_moment
 from gfm_store.config import warehouse_root
 from gfm_store.errors import GfmError, UsageError
 from gfm_store.lifecycle.journal import Journal
+from gfm_store.warehouse.connection import DATABASE_ERRORS
 
 WarehouseOption = Annotated[
     Path | None,
@@ -179,7 +179,7 @@ def _run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
     except OSError as error:  # a disk that is full or cannot be written to is no mistake of the program
         _tell(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
         return GfmError.exit_code
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except DATABASE_ERRORS as error:
         _tell(str(error).splitlines()[0])
         return GfmError.exit_code
     return 0

@@ -112,7 +112,7 @@ def fit_dynamic(
         text: (N, text_dim), by node.
         item_text: column `text`, by node.
     """
-    with training_device(config):
+    with training_device(config) as device:
         available = column(item_node, "is_available", torch.bool)
         plan = plan_snapshots(tables, available.numel(), config)
         moments, early_moments = read_moments(plan, vectors_at)
@@ -129,7 +129,7 @@ def fit_dynamic(
             reader = _snapshot_reader(item_node, items, words, model, popularity, moments, tables, config)
             fitted = _fit_blend(model, reader, replace(reader, moments=early_moments), plan, lexical, config)
         if fitted is None:
-            fitted = _fit_towers(model, items, moments, early_moments, available, tables, config)
+            fitted = _fit_towers(model, items, moments, early_moments, available, tables, config, device)
         nodes = available.nonzero()[:, 0]
         return DynamicFit(
             fitted.model,
@@ -304,21 +304,21 @@ def _fit_towers(
     available: Tensor,
     tables: TrainingTables,
     config: Config,
+    device: torch.device,
 ) -> _Fitted:
     """The model with the papers' fully connected towers."""
-    with training_device(config) as device:
-        trainer = TwoTowerTrainer(
-            tables,
-            items,
-            moments,
-            early_moments,
-            model.profile_codes(tables.history.user_feature),
-            available,
-            model.sizes,
-            config.two_tower,
-            config.seed,
-            device,
-        )
-        towers = trainer.fit().cpu()
+    trainer = TwoTowerTrainer(
+        tables,
+        items,
+        moments,
+        early_moments,
+        model.profile_codes(tables.history.user_feature),
+        available,
+        model.sizes,
+        config.two_tower,
+        config.seed,
+        device,
+    )
+    towers = trainer.fit().cpu()
     early = None if trainer.early is None else replace(model, towers=trainer.early.cpu())
     return _Fitted(replace(model, towers=towers), early, epochs=trainer.epochs)

@@ -10,7 +10,7 @@ from gfm_store.dynamic_layer.fitting import DynamicFit
 from gfm_store.errors import NotPublishedError
 from gfm_store.lifecycle.alignment import align
 from gfm_store.lifecycle.refused import refuse
-from gfm_store.lifecycle.versions import refused_record, served_record
+from gfm_store.lifecycle.versions import refused_record, served_record, taking_over
 from gfm_store.static_layer.fitting import StaticModel
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
@@ -56,7 +56,7 @@ def built_before(root: Path, inputs: str, served: DynamicRecord | None) -> Dynam
             progress.say(f"Version {name} was built from the same inputs and is published; nothing to do.")
             return record
         with publishing(root):
-            republish(root, record)
+            republish(root, taking_over(root, record))
         progress.say(f"Version {name} was built from the same inputs and is kept; it is published again.")
         return record
     refused = refused_record(root)

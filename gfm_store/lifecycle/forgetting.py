@@ -180,7 +180,7 @@ def _rewrite_published(warehouse: Warehouse, versions: list[DynamicRecord], user
     if not versions:
         return {}
     root, folder = warehouse.root, published_folder(warehouse.root)
-    served = DynamicRecord.read(folder).version
+    served = DynamicRecord.read(folder)
     removed, rewritten = {}, []
     for record in versions:
         users = open_table(folder, "user_vector", record.version)
@@ -193,7 +193,8 @@ def _rewrite_published(warehouse: Warehouse, versions: list[DynamicRecord], user
         rewritten.append(record)
     # One version's tables at a time: together they may be more than memory holds.
     tables = ((record, _tables_without(warehouse, folder, record, user_id)) for record in rewritten)
-    rewrite(root, tables, next(record for record in rewritten if record.version == served))
+    now = next(record for record in rewritten if record.version == served.version)
+    rewrite(root, tables, now.model_copy(update={"follows": served.follows}))
     remove_unkept(root)
     return removed
 

@@ -342,10 +342,8 @@ class Store:
 def _as_ids(users: Texts) -> pa.Array:
     if isinstance(users, pa.ChunkedArray):
         users = users.combine_chunks()
-    if (
-        isinstance(users, pa.StringArray) and not users.null_count
-    ):  # of any number, so they are taken as they lie
-        return users
+    if isinstance(users, pa.StringArray) and not users.null_count:
+        return users  # they may be many: nothing is copied
     return pa.array(texts(users, "users"), pa.string())
 
 

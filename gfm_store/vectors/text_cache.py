@@ -33,9 +33,8 @@ class TextCache:
         found = np.zeros(len(distinct), dtype=bool)
         gathered = np.zeros((len(distinct), dim), dtype=np.float32)
         cached = dataset.to_table(columns=["text_hash"])["text_hash"]
-        position = pc.fill_null(
-            pc.index_in(cached, distinct), -1
-        ).to_numpy()  # once: it hashes what is wanted
+        # Asked once for all batches: each time hashes what is wanted anew.
+        position = pc.fill_null(pc.index_in(cached, distinct), -1).to_numpy()
         begin = 0
         for batch in dataset.to_batches(columns=["vector"]):
             mine = position[begin : begin + batch.num_rows]

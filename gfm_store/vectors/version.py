@@ -44,8 +44,7 @@ class _Record(BaseModel):
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
         raise NotPublishedError(
-            f"{folder} is not a whole version: record.json cannot be read ({reason}). Bring it back from a copy, or "
-            "build another version by a refresh."
+            f"{folder} is not a whole version: record.json cannot be read ({reason}). Bring it back from a copy."
         )
 
 

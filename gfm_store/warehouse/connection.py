@@ -262,7 +262,7 @@ def rewrite_warehouse(
 
 def _rewrite(root: Path, threads: int | None, memory_limit: str | None, compact: bool) -> Iterator[Warehouse]:
     path = warehouse_file(root).resolve()  # where it is a link, what it points to is rewritten
-    copy, whole = path.with_name(f".{FILE_NAME}.new"), path.with_name(f".{FILE_NAME}.compact")
+    copy, whole = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.compact")
     _remove(copy)
     _remove(whole)
     before = None

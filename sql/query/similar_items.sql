@@ -1,6 +1,7 @@
 -- similar_items: the $k available items most similar to an item, as `store.similar_items` gives them.
 -- grain: one row per item, by rank.
--- in: item_search, item, interaction_event.  $item: an item_id that is available; $k: rows; $item_type := NULL: only items of this type.
+-- in: item_search, item, interaction_event.
+-- $item: an item_id that is available; $k: rows; $item_type := NULL: only items of this type.
 -- The score is the dot product without the padding dimension, which is the last one.
 WITH asked AS (
     SELECT

@@ -22,7 +22,7 @@ from gfm_store.lifecycle.forgetting import TELLING_LENGTH, files_with, forget_us
 from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.status import read_status
-from gfm_store.lifecycle.versions import find_version, read_versions, roll_back
+from gfm_store.lifecycle.versions import find_version, publish_version, read_versions, roll_back
 from gfm_store.locks import exclusive, shared
 from gfm_store.vectors.publication import dynamic_folder, open_table, published_folder
 from gfm_store.vectors.static_version import read_table, static_folder
@@ -273,6 +273,14 @@ def test_forgetting_twice_is_no_mistake(copy):
     assert second.user_hash == first.user_hash
     assert second.events == 0
     assert second.trained_with == first.trained_with
+
+
+def test_a_rollback_after_forgetting_goes_where_it_went_before(copy):
+    first = read_versions(copy)[-1].record.version
+    clone(copy, "d-later")
+    publish_version(copy, first)
+    forget_user(copy, GONE, TINY)
+    assert roll_back(copy).version == "d-later"
 
 
 def test_what_was_trained_after_a_first_forgetting_has_not_seen_the_user(copy):

@@ -25,6 +25,7 @@ from gfm_store.errors import (
 from gfm_store.lifecycle import refresh
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
+from gfm_store.lifecycle.versions import roll_back
 from gfm_store.vectors.publication import published_folder
 from gfm_store.vectors.static_version import current_static, read_table
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
@@ -110,6 +111,13 @@ def test_a_torn_record_of_what_is_served_is_mended_by_the_next_refresh(world, qu
     record = refresh_dynamic(world, quick)
     with gfm_store.open(world) as store:
         assert store.version == record.version
+
+
+def test_what_is_published_again_takes_over_as_well(world, quick):
+    before = DynamicRecord.read(published_folder(world)).version
+    clone(world, "d-b")
+    assert refresh_dynamic(world, quick).version == before
+    assert roll_back(world).version == "d-b"
 
 
 def test_a_torn_record_of_a_kept_version_stops_no_refresh(world, quick):
