@@ -14,7 +14,7 @@ from gfm_store.errors import EmptyWarehouseError, UsageError
 from gfm_store.evaluation.baselines import SentenceVectors
 from gfm_store.evaluation.bench import Bench
 from gfm_store.evaluation.metrics import Sample
-from gfm_store.evaluation.model import Change, StandIn
+from gfm_store.evaluation.model import NO_GRAPH, NOTHING, Change, StandIn
 from gfm_store.evaluation.parts import Part
 from gfm_store.evaluation.result import MODEL, Series
 from gfm_store.evaluation.run import Run
@@ -53,42 +53,42 @@ ABLATIONS = (
     Ablation(
         WITHOUT_HGNN,
         "What the HGNN reads of texts stands in for its vectors everywhere; no graph (arXiv 2403.05185, section 4.3).",
-        Change(hgnn=False),
+        NO_GRAPH,
     ),
     Ablation(
         LINEAR,
         "Structural coordinates, singular vectors of who touched what, stand in for the HGNN vectors made from them.",
-        Change(linear=True),
+        Change("linear", linear=True),
     ),
     Ablation(
         "without text",
         "The HGNN reads random vectors in place of the text, and nothing else reads text.",
-        Change(text=False),
+        Change("no text", text=False),
     ),
     Ablation(
         "homogeneous graph",
         "All items are of one type and all edges of one relation in the HGNN.",
-        Change(item_types=False),
+        Change("one type", item_types=False),
     ),
     Ablation(
         "without the balanced sampler",
         "Each item type gives as many targets as it has, in place of equally many (arXiv 2403.05185, section 3.2).",
-        Change(configure=_unbalanced),
+        Change("unbalanced", configure=_unbalanced),
     ),
     Ablation(
         "without weak signals",
         "Follows, previews and intents to pay are left out of histories.",
-        Change(stand_ins=(StandIn("interaction_event", "evaluation/strong_event"),)),
+        Change("strong signals", stand_ins=(StandIn("interaction_event", "evaluation/strong_event"),)),
     ),
     Ablation(
         NEITHER,
         "Nothing tells one item's contents or company from another's: momentum and categories are left.",
-        Change(hgnn=False, text=False),
+        Change("no graph, no text", hgnn=False, text=False),
     ),
     Ablation(
         "papers' form",
         "Settings `paper`: two HGNN layers, histories of 90 days, fully connected towers alone, on the same sets.",
-        Change(configure=_as_in_the_papers),
+        Change("papers", configure=_as_in_the_papers),
     ),
 )
 
@@ -96,7 +96,7 @@ ABLATIONS = (
 def measure_ablations(run: Run, notes: list[str]) -> None:
     """Take all ablations in; what the data does not allow is told in `notes`."""
     for one in ABLATIONS:
-        run.add_model(one.name, "ablation", one.about, run.static(one.name, one.change), one.change)
+        run.add_model(one.name, "ablation", one.about, run.static(one.change), one.change)
     if len(run.bench.split.item_types) > 1:
         _measure_one_per_type(run)
         _measure_withheld(run)
@@ -110,17 +110,17 @@ def _measure_one_per_type(run: Run) -> None:
     parts = []
     for item_type in run.bench.split.item_types:
         alone = Change(
+            f"{item_type} alone",
             stand_ins=(
                 StandIn("interaction_event", "evaluation/event_of_type", {"item_type": item_type}),
                 StandIn("item", "evaluation/item_of_type", {"item_type": item_type}),
-            )
+            ),
         )
-        name = f"{ONE_PER_TYPE}: {item_type}"
         try:
-            static = run.static(name, alone)
+            static = run.static(alone)
         except EmptyWarehouseError:
             continue  # the type has no event before the cut: nothing to fit, and no list
-        part = run.model_part(name, static, alone, only=partial(eq, f"type:{item_type}"))
+        part = run.model_part(static, alone, only=partial(eq, f"type:{item_type}"))
         parts += [part, static[1]]
     whole = Part({name: lists for part in parts[::2] for name, lists in part.arrays.items()})
     about = (
@@ -142,11 +142,11 @@ def _measure_withheld(run: Run) -> None:
         return (StandIn("interaction_event", "evaluation/event_but_few", parameters),)
 
     name = f"HGNN without {sparse}"
-    static = run.static(name, Change(stand_ins=few(0)))
+    static = run.static(Change(name, stand_ins=few(0)))
     about = (
         f"No event on {sparse} items reaches the HGNN, so they enter by their text; the two-tower sees all."
     )
-    run.add_model(name, "ablation", about, static, Change(static_stand_ins=few(0)))
+    run.add_model(name, "ablation", about, static, Change(name, static_stand_ins=few(0)))
     view = next(one for one in run.bench.views if one.name == f"type:{sparse}")
 
     def sample(lists: dict[str, np.ndarray]) -> Sample | None:
@@ -155,9 +155,8 @@ def _measure_withheld(run: Run) -> None:
 
     curve = [
         run.model_part(
-            f"{name}, {per_item} streams an item",
             static,
-            Change(stand_ins=few(per_item)),
+            Change(f"{per_item} streams of each {sparse}", stand_ins=few(per_item)),
             only=partial(eq, view.candidates),
         )
         for per_item in STREAMS_PER_ITEM
@@ -184,23 +183,23 @@ def _measure_frozen(run: Run, notes: list[str]) -> None:
     cuts = [split.as_of - days * i for i in range(WINDOWS - 1, -1, -1)]
     try:
         benches = [bench.at(cut) for cut in cuts[:-1]]
-        frozen, _ = frozen_part = run.static("frozen", Change(), cuts[0])
+        frozen, _ = frozen_part = run.static(NOTHING, cuts[0])
     except (UsageError, EmptyWarehouseError):
         notes.append(f"The data does not reach back over {WINDOWS} windows: a frozen HGNN is not computable.")
         return
     about = f"The HGNN's weights are of {WINDOWS - 1} windows before the cut; its vectors are made anew."
-    run.add_model(FROZEN, "ablation", about, frozen_part, Change(), {"trained at": f"{cuts[0]:%Y-%m-%d}"})
+    run.add_model(FROZEN, "ablation", about, frozen_part, NOTHING, {"trained at": f"{cuts[0]:%Y-%m-%d}"})
     lines: dict[str, list[Sample | None]] = {"frozen": [], "retrained": []}
     with progress.task("Frozen and retrained", len(cuts), "windows") as task:
         for other in benches:
             there = Run(other, None)
-            retrained = there.static(MODEL, Change())
+            retrained = there.static(NOTHING)
             place = _places(other.split, split)
             kept = (frozen.numbered(place), frozen_part[1])
             lines["frozen"].append(
-                _headline(other, there.model_part(FROZEN, kept, Change(), other.is_headline).arrays)
+                _headline(other, there.model_part(kept, NOTHING, other.is_headline).arrays)
             )
-            part = there.model_part("retrained", retrained, Change(), other.is_headline)
+            part = there.model_part(retrained, NOTHING, other.is_headline)
             lines["retrained"].append(_headline(other, part.arrays))
             task.advance()
     lines["frozen"].append(_headline(bench, run.lists[FROZEN][-1]))

@@ -23,7 +23,7 @@ from gfm_store.evaluation.baselines import BASELINES, Baseline, Popularity, Sent
 from gfm_store.evaluation.bench import Bench
 from gfm_store.evaluation.examples import examples, item_map
 from gfm_store.evaluation.metrics import overlap, type_shares
-from gfm_store.evaluation.model import Change, Space, StaticAt
+from gfm_store.evaluation.model import NO_GRAPH, NOTHING, Space, StaticAt
 from gfm_store.evaluation.parts import Part, Parts
 from gfm_store.evaluation.protocols import ABOUT, LEAVE_ONE_OUT, leave_one_out, temporal
 from gfm_store.evaluation.result import MODEL, Evaluation, Example, GridPoint, ItemMap
@@ -209,13 +209,13 @@ def _measure(run: Run, tuned: dict[str, Tuned], seeds: int, ablations: list[str]
 
 def _measure_model(run: Run) -> StaticAt:
     bench = run.bench
-    static = run.static(MODEL, Change())
+    static = run.static(NOTHING)
     run.add_model(
         MODEL,
         "model",
         "Both layers, fitted at the cut as the refreshes fit them.",
         static,
-        Change(),
+        NOTHING,
         extra=lambda space, lists: _to_look_at(bench, space, lists),
     )
     return static[0]
@@ -244,13 +244,12 @@ def _measure_baselines(run: Run, tuned: dict[str, Tuned], static: StaticAt) -> N
 
 
 def _measure_without_graph(run: Run) -> None:
-    without = Change(hgnn=False)
     run.add_model(
         WITHOUT_GRAPH,
         "baseline",
         "The same two-tower on text vectors: no HGNN, no graph.",
-        run.static(WITHOUT_GRAPH, without),
-        without,
+        run.static(NO_GRAPH),
+        NO_GRAPH,
     )
 
 

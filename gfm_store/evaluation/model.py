@@ -56,6 +56,8 @@ class StandIn:
 class Change:
     """What an ablation does to the model; by default nothing."""
 
+    name: str
+    """Tells it from every other change: what was fitted with it is kept under this name."""
     configure: Callable[[Config], Config] = lambda config: config
     stand_ins: tuple[StandIn, ...] = ()
     """What both layers read instead of the warehouse's tables."""
@@ -72,7 +74,8 @@ class Change:
     """False: the graph has one type of items and one relation."""
 
 
-NOTHING = Change()
+NOTHING = Change("nothing")
+NO_GRAPH = Change("no graph", hgnn=False)
 
 
 @dataclass(frozen=True)

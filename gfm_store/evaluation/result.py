@@ -38,7 +38,7 @@ class System:
     peak_mb: float
     """The most memory that the process held while this system was fitted and ranked."""
     reused: bool
-    """Taken from an earlier run with the same inputs."""
+    """Finished before with the same inputs: in an earlier run, or under another name in this one."""
     by_seed: list[float]
     """NDCG@10 of the headline with each seed that it was fitted with; empty where it did not rank it."""
     curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)

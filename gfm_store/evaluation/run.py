@@ -34,8 +34,8 @@ class Run:
     looks: dict[str, Any] = field(default_factory=dict)
     """The model's examples and map."""
 
-    def static(self, name: str, change: Change, as_of: datetime | None = None) -> tuple[StaticAt, Part]:
-        """A static layer at the cut, or at an earlier moment, and what it took; `name` names the change."""
+    def static(self, change: Change, as_of: datetime | None = None) -> tuple[StaticAt, Part]:
+        """A static layer at the cut, or at an earlier moment, and what it took."""
         bench = self.bench
         moment = as_of or bench.split.as_of
 
@@ -43,18 +43,17 @@ class Run:
             fitted = fit_static_at(bench.warehouse, bench.split, moment, bench.config, change)
             return Part(fitted.arrays(), fitted.facts())
 
-        part = bench.part(make, step="static", change=name, as_of=moment)
+        part = bench.part(make, step="static", change=change.name, as_of=moment)
         return StaticAt.restored(part.arrays, part.facts), part
 
     def model_part(
         self,
-        name: str,
         static: tuple[StaticAt, Part],
         change: Change,
         only: Callable[[str], bool] = lambda name: True,
         extra: Extra = lambda space, lists: {},
     ) -> Part:
-        """Lists of a model on a static layer; `name` names layer and change together."""
+        """Lists of a model on a static layer."""
 
         def make() -> Part:
             space = fit_space(self.bench.warehouse, self.bench.split, self.bench.config, static[0], change)
@@ -62,7 +61,9 @@ class Run:
             return Part(lists, {"curves": space.curves, **extra(space, lists)})
 
         ranked = [one.name for one in self.bench.sets if only(one.name)]
-        return self.bench.part(make, step="model", system=name, static=static[0].fingerprint, ranked=ranked)
+        return self.bench.part(
+            make, step="model", change=change.name, static=static[0].fingerprint, ranked=ranked
+        )
 
     def add_model(
         self,
@@ -75,7 +76,7 @@ class Run:
         extra: Extra = lambda space, lists: {},
     ) -> None:
         """Fit, rank and take in a variety of the model."""
-        part = self.model_part(name, static, change, extra=extra)
+        part = self.model_part(static, change, extra=extra)
         for key in ("examples", "item_map"):
             if key in part.facts:
                 self.looks.setdefault(key, part.facts[key])
@@ -96,7 +97,7 @@ class Run:
         whole = [part, *(also or [])]
         seconds = sum(one.seconds for one in whole)
         ndcg = [self.bench.headline(part.arrays)] if self.bench.has_headline(part.arrays) else []
-        took = "from an earlier run" if part.reused else f"{seconds:.0f} s"
+        took = "finished before" if part.reused else f"{seconds:.0f} s"
         found = f"NDCG@10 {ndcg[0]:.4f}" if ndcg else "done"
         if name in self.lists:
             progress.say(f"{name}, seed {self.bench.config.seed}: {found} ({took})")

@@ -24,10 +24,11 @@ from gfm_store import progress
 from gfm_store.config import Config
 from gfm_store.errors import UsageError
 from gfm_store.evaluation import run as run_module
+from gfm_store.evaluation.ablations import ABLATIONS
 from gfm_store.evaluation.baselines import Popularity, SentenceVectors
 from gfm_store.evaluation.bench import Bench
 from gfm_store.evaluation.metrics import COVERAGE, METRICS, NOVELTY, TAIL, Estimate, Sample
-from gfm_store.evaluation.model import Change
+from gfm_store.evaluation.model import NO_GRAPH, NOTHING
 from gfm_store.evaluation.parts import Part, Parts
 from gfm_store.evaluation.protocols import leave_one_out, temporal
 from gfm_store.evaluation.result import MODEL, Series
@@ -316,8 +317,8 @@ def evaluate_three(root):
     """Three systems, one after another, in a process of their own as it were."""
     with open_warehouse(root) as warehouse:
         run = Run(bench_on(warehouse), None)
-        static = run.static(MODEL, Change())
-        run.add_model(MODEL, "model", "Whole.", static, Change())
+        static = run.static(NOTHING)
+        run.add_model(MODEL, "model", "Whole.", static, NOTHING)
         run.add(
             run.bench.part(
                 lambda: Part(run.bench.rank(Popularity(3).fit(run.bench.split))),
@@ -328,8 +329,7 @@ def evaluate_three(root):
             "baseline",
             "Popular.",
         )
-        without = Change(hgnn=False)
-        run.add_model("without", "ablation", "No graph.", run.static("without", without), without)
+        run.add_model("without", "ablation", "No graph.", run.static(NO_GRAPH), NO_GRAPH)
         return run
 
 
@@ -346,7 +346,7 @@ def test_an_interrupted_run_goes_on_where_it_was(small, monkeypatch):
     assert [(one.name, one.reused) for one in resumed.systems] == [
         (MODEL, True), ("popular", True), ("without", False)
     ]  # fmt: skip
-    assert [("from an earlier run" in line) for line in recorder.said if "NDCG@10" in line] == [
+    assert [("finished before" in line) for line in recorder.said if "NDCG@10" in line] == [
         True,
         True,
         False,
@@ -357,6 +357,23 @@ def test_an_interrupted_run_goes_on_where_it_was(small, monkeypatch):
     for name, (lists,) in resumed.lists.items():
         for candidates, ranked in lists.items():
             np.testing.assert_array_equal(again.lists[name][0][candidates], ranked)
+
+
+def test_a_model_under_two_names_is_fitted_once(small, monkeypatch):
+    evaluate_three(small)
+    static, space = counting(monkeypatch, "fit_static_at"), counting(monkeypatch, "fit_space")
+    with open_warehouse(small) as warehouse:
+        run = Run(bench_on(warehouse), None)
+        run.add_model("a baseline", "baseline", "No graph.", run.static(NO_GRAPH), NO_GRAPH)
+    assert (len(static), len(space)) == (0, 0)
+    np.testing.assert_array_equal(
+        run.lists["a baseline"][0]["available"], evaluate_three(small).lists["without"][0]["available"]
+    )
+
+
+def test_every_ablation_is_kept_apart_from_the_others_and_from_the_whole_model():
+    names = [NOTHING.name, *(one.change.name for one in ABLATIONS)]
+    assert len(set(names)) == len(names) == len({one.name for one in ABLATIONS}) + 1
 
 
 def test_what_goes_on_gives_what_an_uninterrupted_run_gives(small, tmp_path_factory, monkeypatch):
@@ -377,8 +394,8 @@ def test_with_further_seeds_only_what_is_ours_is_fitted_again_and_figures_are_me
         first, other = run.bench, run.bench.seeded(run.bench.config.seed + 1)
         for bench in (first, other):
             run.bench = bench
-            static = run.static(MODEL, Change())
-            run.add_model(MODEL, "model", "Whole.", static, Change())
+            static = run.static(NOTHING)
+            run.add_model(MODEL, "model", "Whole.", static, NOTHING)
         popular = first.rank(Popularity(3).fit(first.split))
         alone = [first.figures({MODEL: [lists]}) for lists in run.lists[MODEL]]
         both = first.figures({MODEL: run.lists[MODEL], "popular": [popular]})
@@ -413,8 +430,8 @@ def test_a_system_took_what_all_its_parts_took(small):
     run = evaluate_three(small)
     with open_warehouse(small) as warehouse:
         again = Run(bench_on(warehouse), None)
-        part = again.static(MODEL, Change())[1]
-        model = again.model_part(MODEL, again.static(MODEL, Change()), Change())
+        part = again.static(NOTHING)[1]
+        model = again.model_part(again.static(NOTHING), NOTHING)
     assert part.reused and model.reused
     assert run.systems[0].seconds == part.seconds + model.seconds
     assert run.systems[0].peak_mb == max(part.peak_mb, model.peak_mb)
@@ -433,10 +450,10 @@ def test_events_before_the_cut_make_every_part_anew(small):
 def test_a_model_on_another_static_layer_is_another_part(small):
     with open_warehouse(small) as warehouse:
         run = Run(bench_on(warehouse), None)
-        frozen = [run.static("frozen", Change(), moment) for moment in (ago(14), ago(28))]
+        frozen = [run.static(NOTHING, moment) for moment in (ago(14), ago(28))]
         assert not np.array_equal(frozen[0][0].vectors, frozen[1][0].vectors)
-        first = run.model_part("HGNN frozen", frozen[0], Change())
-        second = run.model_part("HGNN frozen", frozen[1], Change())
+        first = run.model_part(frozen[0], NOTHING)
+        second = run.model_part(frozen[1], NOTHING)
         assert not second.reused
         assert first.arrays["available"].shape == second.arrays["available"].shape
 
@@ -444,9 +461,9 @@ def test_a_model_on_another_static_layer_is_another_part(small):
 def test_a_part_with_the_headline_alone_is_not_taken_for_all_lists(small):
     with open_warehouse(small) as warehouse:
         run = Run(bench_on(warehouse), None)
-        static = run.static(MODEL, Change())
-        run.model_part("HGNN frozen", static, Change(), run.bench.is_headline)
-        part = run.model_part("HGNN frozen", static, Change())
+        static = run.static(NOTHING)
+        run.model_part(static, NOTHING, run.bench.is_headline)
+        part = run.model_part(static, NOTHING)
         assert set(part.arrays) == {one.name for one in run.bench.sets}
 
 

@@ -28,6 +28,7 @@ import gfm_store
 from gfm_store.config import BlendConfig, Config
 from gfm_store.evaluation import model as model_module
 from gfm_store.evaluation.model import (
+    NO_GRAPH,
     NOTHING,
     Change,
     Space,
@@ -47,7 +48,9 @@ from gfm_store.warehouse.connection import open_warehouse
 from gfm_store.warehouse.graph import read_item_nodes
 
 TINY = Config.model_validate(QUICK | {"threads": 1, "device": "cpu"})
-TOWERS = Change(configure=lambda config: config.model_copy(update={"blend": BlendConfig(enabled=False)}))
+TOWERS = Change(
+    "towers", configure=lambda config: config.model_copy(update={"blend": BlendConfig(enabled=False)})
+)
 """The papers' in place of the blend."""
 
 
@@ -304,7 +307,7 @@ def test_a_frozen_static_layer_makes_fresh_vectors_of_what_it_has_seen_since(mad
 
 def test_without_hgnn_the_vectors_are_the_text(made):
     root, as_of, _ = made
-    fitted = fit(root, as_of, Change(hgnn=False))
+    fitted = fit(root, as_of, NO_GRAPH)
     words = fitted.static.vectors[:, 8:]
     assert words.shape[1] == TINY.hgnn.lexical_dim and words.any()
     read = np.hstack([fitted.split.text_vector, unit(words)])
@@ -320,8 +323,8 @@ def test_without_text_what_the_text_says_does_not_matter(made):
         found = []
         for text in (whole.split.text_vector, np.roll(whole.split.text_vector, 7, axis=0)):
             split = replace(whole.split, text_vector=text)
-            static = fit_static_at(warehouse, split, as_of, TINY, Change(text=False))
-            found.append((static, fit_space(warehouse, split, TINY, static, Change(text=False))))
+            static = fit_static_at(warehouse, split, as_of, TINY, Change("no text", text=False))
+            found.append((static, fit_space(warehouse, split, TINY, static, Change("no text", text=False))))
     np.testing.assert_array_equal(found[0][0].vectors, found[1][0].vectors)
     np.testing.assert_array_equal(found[0][1].users, found[1][1].users)
     assert not np.array_equal(found[0][0].vectors, whole.static.vectors)
@@ -330,7 +333,7 @@ def test_without_text_what_the_text_says_does_not_matter(made):
 
 def test_a_homogeneous_graph_has_one_type_and_the_two_tower_keeps_them_all(made):
     root, as_of, whole = made
-    fitted = fit(root, as_of, Change(item_types=False))
+    fitted = fit(root, as_of, Change("one type", item_types=False))
     assert fitted.static.item_types == ["item"]
     assert fitted.space.model.item_types == ["audiobook", "music", "podcast"]
     assert not np.array_equal(fitted.static.vectors, whole.static.vectors)
@@ -345,7 +348,7 @@ def test_settings_are_changed_for_both_layers(made):
             update={"hgnn": hgnn, "two_tower": config.two_tower.model_copy(update={"layers": (16,)})}
         )
 
-    fitted = fit(root, as_of, Change(configure=smaller))
+    fitted = fit(root, as_of, Change("smaller", configure=smaller))
     assert fitted.static.vectors.shape[1] == 16
     assert fitted.space.model.sizes.layers == (16,)
 
@@ -364,20 +367,20 @@ STRONG = StandIn("interaction_event", "evaluation/strong_event")
 
 def test_stand_ins_are_read_by_both_layers_and_gone_afterwards(made):
     root, as_of, _ = made
-    fitted = fit(root, as_of, Change(stand_ins=(STRONG,)))
+    fitted = fit(root, as_of, Change("strong", stand_ins=(STRONG,)))
     assert set(fitted.space.histories.user_event["signal"].to_pylist()) == {0, 2}
     with open_warehouse(root) as warehouse:
         count = warehouse.scalar("SELECT count(*) FROM interaction_event")
         split = fitted.split
         none = StandIn("interaction_event", "evaluation/event_of_type", {"item_type": "no such type"})
         with pytest.raises(gfm_store.errors.EmptyWarehouseError):
-            fit_static_at(warehouse, split, as_of, TINY, Change(static_stand_ins=(none,)))
+            fit_static_at(warehouse, split, as_of, TINY, Change("none", static_stand_ins=(none,)))
         assert warehouse.scalar("SELECT count(*) FROM interaction_event") == count
 
 
 def test_what_the_static_layer_alone_reads_leaves_the_dynamic_one_its_events(made):
     root, as_of, whole = made
-    fitted = fit(root, as_of, Change(static_stand_ins=(withheld("music", 0, as_of),)))
+    fitted = fit(root, as_of, Change("withheld", static_stand_ins=(withheld("music", 0, as_of),)))
     assert fitted.space.histories.user_event.equals(whole.space.histories.user_event)
     assert not np.array_equal(fitted.static.vectors, whole.static.vectors)
 
@@ -389,7 +392,7 @@ def withheld(item_type, per_item, as_of):
 
 def test_events_after_the_cut_change_nothing_of_a_model_from_which_a_type_is_withheld(made, planted):
     _, as_of, _ = made
-    change = Change(stand_ins=(withheld("music", 5, as_of),))
+    change = Change("few", stand_ins=(withheld("music", 5, as_of),))
     assert_same_model(*(fit(root, as_of, change) for root in (made[0], planted)))
 
 
@@ -411,7 +414,7 @@ def undated(tmp_path):
 
 @pytest.mark.parametrize("change", [withheld("book", 0, AS_OF), STRONG], ids=["withheld", "strong"])
 def test_an_item_that_comes_after_the_horizon_is_not_known_by_its_missing_events(undated, change):
-    fitted = fit(undated, AS_OF, Change(stand_ins=(change,)))
+    fitted = fit(undated, AS_OF, Change("other events", stand_ins=(change,)))
     ids = fitted.split.item["item_id"].to_pylist()
     assert ids[-1] == "b9"
     assert not {"b8", "p6"} & set(ids)
