@@ -58,6 +58,7 @@ __all__ = [
     "ConfigOption",
     "WarehouseOption",
     "check_ending",
+    "console",
     "job",
     "parse_as_of",
     "recorded_root",
@@ -216,6 +217,11 @@ def write_rows(out: Path, schema: pa.Schema, blocks: Iterable[pa.Table]) -> int:
     return n_rows
 
 
+def console() -> Console:
+    """What tables are printed on: as wide as the terminal, and `WIDE` where there is none."""
+    return Console(width=None if sys.stdout.isatty() else WIDE)
+
+
 def show_rows(rows: pa.Table) -> None:
     """Print rows as a table; numbers stand on the right."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -225,7 +231,7 @@ def show_rows(rows: pa.Table) -> None:
     # By column: two of them may have one name.
     for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
         table.add_row(*(escape(_shown(value)) for value in row))
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    console().print(table)
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gfm_store.config import load_config
@@ -21,7 +20,16 @@ from gfm_store.evaluation.report import write_report
 from gfm_store.evaluation.result import MODEL, Evaluation
 from gfm_store.locks import shared
 from gfm_store.warehouse.connection import open_warehouse
-from jobs.common import AsOfOption, ConfigOption, WarehouseOption, job, parse_as_of, recorded_root, run
+from jobs.common import (
+    AsOfOption,
+    ConfigOption,
+    WarehouseOption,
+    console,
+    job,
+    parse_as_of,
+    recorded_root,
+    run,
+)
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -112,15 +120,15 @@ def _show(result: Evaluation) -> None:
             *(str(one.estimate) if one and one.estimate else "not computable" for one in figures),
             f"{ratio.value:.2f}x [{ratio.low:.2f}, {ratio.high:.2f}]" if ratio else "",
         )
-    console = Console(width=None if Console().is_terminal else 200)
-    console.print(
+    out = console()
+    out.print(
         f"{result.protocol}, cut {result.as_of:%Y-%m-%d %H:%M}, {result.horizon_days} days: "
         f"{headline.num_users:,} users, {headline.num_candidates:,} items ranked. {headline.title}.",
         highlight=False,
     )
-    console.print(table)
+    out.print(table)
     for note in result.notes:
-        console.print(f"Note: {note}", highlight=False)
+        out.print(f"Note: {note}", highlight=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

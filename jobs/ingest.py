@@ -14,7 +14,7 @@ from gfm_store.errors import UsageError
 from gfm_store.warehouse.connection import warehouse_file
 from gfm_store.warehouse.forgetting import FORGOTTEN
 from gfm_store.warehouse.ingest import IngestSummary, RejectedReason, SourceSummary, ingest
-from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run
+from jobs.common import ConfigOption, WarehouseOption, console, job, recorded_root, run
 
 HELP = (
     "Take events, items and users into the warehouse.\n\n"
@@ -115,7 +115,7 @@ def _pairs(option: str, texts: Sequence[str], example: str, *, last: bool) -> di
 
 
 def _report(summary: IngestSummary, file: str) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    out = console()
     table = Table(box=None, pad_edge=False)
     table.add_column("table", no_wrap=True)
     table.add_column("source", overflow="fold")
@@ -124,14 +124,14 @@ def _report(summary: IngestSummary, file: str) -> None:
     for one in summary.sources:
         counts = (one.n_rows, one.n_new, one.n_updated, one.n_stored, one.n_rejected)
         table.add_row(one.table, escape(_short(one.source)), *(f"{count:,}" for count in counts))
-    console.print()
-    console.print(table)
+    out.print()
+    out.print(table)
     rejected = [(one, reason) for one in summary.sources for reason in one.rejected]
     if rejected:
-        _report_rejected(console, rejected, file)
+        _report_rejected(out, rejected, file)
     if not summary.changed:
-        console.print("\nAll of it was stored before; the warehouse is as it was.")
-    console.print(
+        out.print("\nAll of it was stored before; the warehouse is as it was.")
+    out.print(
         f"\nThe warehouse holds {summary.n_items:,} items, {summary.n_events:,} events "
         f"and {summary.n_users:,} users with events.",
         highlight=False,
@@ -139,12 +139,12 @@ def _report(summary: IngestSummary, file: str) -> None:
 
 
 def _report_rejected(
-    console: Console, rejected: Sequence[tuple[SourceSummary, RejectedReason]], file: str
+    out: Console, rejected: Sequence[tuple[SourceSummary, RejectedReason]], file: str
 ) -> None:
-    console.print("\nRejected rows, kept aside:")
+    out.print("\nRejected rows, kept aside:")
     for one, reason in rejected:
         example = reason.example if len(reason.example) <= 160 else reason.example[:157] + "..."
-        console.print(
+        out.print(
             f"  {reason.n_rows:,} x {reason.reason}, first in line {reason.example_line} of "
             f"{_short(one.source)}\n      {example}",
             highlight=False,
@@ -153,16 +153,14 @@ def _report_rejected(
         )
     reasons = {reason.reason for _, reason in rejected}
     if "unknown event type" in reasons:
-        console.print("  Name foreign event types with --event-type VALUE=TYPE.", highlight=False)
+        out.print("  Name foreign event types with --event-type VALUE=TYPE.", highlight=False)
     if "unknown item" in reasons:
-        console.print(
+        out.print(
             "  Events need their items: ingest those with --items, then the events again.", highlight=False
         )
     if FORGOTTEN in reasons:
-        console.print(
-            "  Users who were forgotten stay out; --readmit USER lets one come back.", highlight=False
-        )
-    console.print(
+        out.print("  Users who were forgotten stay out; --readmit USER lets one come back.", highlight=False)
+    out.print(
         f"To see them all, in {file}:\n"
         "  SELECT source, source_line, reason, content FROM rejected_row ORDER BY source, source_line",
         highlight=False,

@@ -6,13 +6,12 @@ from datetime import date
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gfm_store.config import load_config, warehouse_option
 from gfm_store.errors import UsageError
 from gfm_store.warehouse.sample import SampleSettings, SampleSummary, make_sample
-from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run
+from jobs.common import ConfigOption, WarehouseOption, console, job, recorded_root, run
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -81,7 +80,7 @@ def _parse_date(text: str) -> date:
 
 
 def _report(summary: SampleSummary) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    out = console()
     table = Table(box=None, pad_edge=False)
     table.add_column("type", no_wrap=True)
     for name in ("items", "events", "streams", "users"):
@@ -92,14 +91,14 @@ def _report(summary: SampleSummary) -> None:
     streams = sum(one.n_streams for one in summary.types)
     totals = (summary.n_items, summary.n_events, streams, summary.n_users)
     table.add_row("all", *(f"{count:,}" for count in totals), style="bold")
-    console.print()
-    console.print(table)
+    out.print()
+    out.print(table)
     if summary.first_event and summary.last_event:
-        console.print(
+        out.print(
             f"\nEvents from {summary.first_event:%Y-%m-%d %H:%M} to {summary.last_event:%Y-%m-%d %H:%M} UTC.",
             highlight=False,
         )
-    console.print(
+    out.print(
         f"The hidden truth lies in {summary.truth}; no refresh reads it.", highlight=False, soft_wrap=True
     )
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -16,7 +15,7 @@ from gfm_store.lifecycle.journal import log_file
 from gfm_store.lifecycle.status import Status, read_status
 from gfm_store.lifecycle.versions import KeptVersion, find_version, read_versions
 from gfm_store.vectors.version import DynamicRecord
-from jobs.common import ConfigOption, WarehouseOption, job, recorded_root, run, warehouse_root
+from jobs.common import ConfigOption, WarehouseOption, console, job, recorded_root, run, warehouse_root
 
 if TYPE_CHECKING:
     from gfm_store.lifecycle.comparison import Comparison
@@ -75,7 +74,7 @@ def list_versions(
             _size(one.n_bytes),
             record.static_version,
         )
-    _console().print(table)
+    console().print(table)
 
 
 @app.command(epilog="[bold]Example[/bold]\n\n    python -m jobs.versions show d-82996e693623")
@@ -92,7 +91,7 @@ def show(
     table.add_column(overflow="fold")
     for name, value in _facts(one).items():
         table.add_row(name, escape(value))
-    _console().print(table)
+    console().print(table)
 
 
 def _facts(one: KeptVersion) -> dict[str, str]:
@@ -165,12 +164,12 @@ def diff(
     from gfm_store.lifecycle.comparison import compare  # torch: a rollback shall not wait for its import
 
     found = compare(_root(context, warehouse, config), version, other)
-    console = _console()
-    console.print(_counts(found))
-    console.print()
-    console.print(_movement(found))
+    out = console()
+    out.print(_counts(found))
+    out.print()
+    out.print(_movement(found))
     if found.movers:
-        console.print("\nMovers: share of users with the item among their first 10", highlight=False)
+        out.print("\nMovers: share of users with the item among their first 10", highlight=False)
         table = _table("item", "title", version, other)
         for mover in found.movers:
             table.add_row(
@@ -179,9 +178,9 @@ def diff(
                 f"{mover.share_before:.1%}",
                 f"{mover.share_after:.1%}",
             )
-        console.print(table)
+        out.print(table)
     for name, (before, after) in found.settings.items():
-        console.print(f"{name}: {before} -> {after}", highlight=False, markup=False)
+        out.print(f"{name}: {before} -> {after}", highlight=False, markup=False)
 
 
 def _counts(found: "Comparison") -> Table:
@@ -294,10 +293,6 @@ def _bytes(root: Path) -> int:
     """On disk; hard links count once."""
     files = [path.lstat() for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
     return sum({stat.st_ino: stat.st_size for stat in files}.values())
-
-
-def _console() -> Console:
-    return Console() if Console().is_terminal else Console(width=160)
 
 
 def _table(*names: str) -> Table:
