@@ -35,12 +35,14 @@ class _Record(BaseModel):
         """Read it back.
 
         Raises:
-            NotPublishedError: the folder or its record is not there or is torn.
+            NotPublishedError: the folder or its record is not there, is torn, or may not be read.
         """
         try:
             return cls.model_validate_json((folder / "record.json").read_text(encoding="utf-8"))
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
+        except PermissionError as error:
+            raise NotPublishedError(f"{folder} cannot be read: {error.strerror}.") from None
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
         raise NotPublishedError(

@@ -1,8 +1,11 @@
 """Keeping several versions, and changing which one readers see."""
 
+import errno
+import os
 import re
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import lancedb
 import pytest
@@ -217,6 +220,16 @@ def test_names_from_a_foreign_warehouse_are_never_paths(world, tmp_path):
         record.write_text(re.sub(rf'"{field}": "[^"]+"', f'"{field}": "../outside"', text))
         with pytest.raises(NotPublishedError, match="is not a whole version"):
             read_versions(world)
+
+
+def test_a_version_that_may_not_be_read_is_not_taken_for_a_torn_one(world, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(NotPublishedError) as error:
+        read_versions(world)
+    assert str(error.value).endswith("cannot be read: Permission denied.")
 
 
 def test_what_a_version_holds_is_data_and_nothing_that_runs(published):
