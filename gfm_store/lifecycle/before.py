@@ -22,8 +22,15 @@ from gfm_store.vectors.publication import (
     publishing,
     republish,
 )
-from gfm_store.vectors.static_version import current_static, read_table, static_folder
-from gfm_store.vectors.version import Alignment, DynamicRecord
+from gfm_store.vectors.static_version import (
+    CURRENT,
+    current_static,
+    is_link,
+    read_table,
+    static_folder,
+    static_folders,
+)
+from gfm_store.vectors.version import Alignment, DynamicRecord, StaticRecord
 
 
 def served_before(root: Path) -> DynamicRecord | None:
@@ -66,13 +73,33 @@ def built_before(root: Path, inputs: str, served: DynamicRecord | None) -> Dynam
     return None
 
 
-def towards_current(
-    root: Path, item_node: pa.Table, model: StaticModel
+def current_before(root: Path) -> StaticRecord | None:
+    """The static version that is current, if any; one whose record is torn is none."""
+    if not is_link(root / "static" / CURRENT):
+        return None
+    try:
+        return current_static(root)
+    except NotPublishedError as error:  # the version that is built now takes its place
+        progress.say(f"{error} Another one is built in its place.")
+        return None
+
+
+def static_before(root: Path, inputs: str) -> StaticRecord | None:
+    """A static version from the same inputs, if there is one."""
+    for folder in static_folders(root):
+        try:
+            record = StaticRecord.read(folder)
+        except NotPublishedError:
+            continue  # a torn record does not tell what it was made from
+        if record.inputs == inputs:
+            return record
+    return None
+
+
+def towards_static(
+    root: Path, current: StaticRecord, item_node: pa.Table, model: StaticModel
 ) -> tuple[np.ndarray, Alignment] | None:
     """How to turn a new space so that it lies as the current static version does."""
-    current = current_static(root)
-    if current is None:
-        return None
     before = read_table(static_folder(root, current.version), "item_embedding", ["item_id", "vector"])
     old = to_numpy(before["vector"])
     return align(current.version, item_node["item_id"], model.vectors, before["item_id"], old)

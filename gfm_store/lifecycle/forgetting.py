@@ -39,7 +39,7 @@ from gfm_store.vectors.publication import (
     publishing,
     rewrite,
 )
-from gfm_store.vectors.static_version import read_table, replace_table, static_folder, static_versions
+from gfm_store.vectors.static_version import read_table, replace_table, static_folder, static_folders
 from gfm_store.vectors.version import DynamicRecord, Origin, StaticRecord
 from gfm_store.warehouse.connection import Warehouse, open_warehouse, rewrite_warehouse
 from gfm_store.warehouse.forgetting import RemovedRows, remove_user
@@ -93,7 +93,7 @@ def forget_user(root: Path, user_id: str, config: Config) -> tuple[Certificate, 
         ):
             progress.say("Rewriting the versions that are kept.")
             remove_refused(root)
-            statics = static_versions(root)
+            statics = [StaticRecord.read(folder) for folder in static_folders(root)]
             edges = {one.version: _rewrite_static(warehouse, one) for one in statics}
             versions = _read_dynamic(root)
             user_vectors = _rewrite_published(warehouse, versions, user_id)

@@ -16,7 +16,14 @@ from gfm_store.dynamic_layer.held_out import LastDays
 from gfm_store.dynamic_layer.moments import held_out_days
 from gfm_store.dynamic_layer.similarity import similarity_vectors
 from gfm_store.errors import UsageError
-from gfm_store.lifecycle.before import built_before, served_before, towards_current, towards_served
+from gfm_store.lifecycle.before import (
+    built_before,
+    current_before,
+    served_before,
+    static_before,
+    towards_served,
+    towards_static,
+)
 from gfm_store.lifecycle.checks import (
     check_coverage,
     check_item_embedding,
@@ -47,12 +54,10 @@ from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import publish, publishing
 from gfm_store.vectors.static_version import (
-    current_static,
     make_current,
     new_folder,
     read_table,
     static_folder,
-    static_versions,
     write_table,
 )
 from gfm_store.vectors.text_cache import TextCache
@@ -105,10 +110,12 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
         WarehouseError: a file could not be read or written.
     """
     with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
-        return _refresh_static(warehouse, config, as_of or _just_now(warehouse))
+        return _refresh_static(warehouse, config, as_of or _just_now(warehouse), current_before(root))
 
 
-def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> StaticRecord:
+def _refresh_static(
+    warehouse: Warehouse, config: Config, as_of: datetime, current: StaticRecord | None
+) -> StaticRecord:
     root, watch = warehouse.root, Stopwatch()
     encoder = TextEncoder(config.text, str(choose_device(config)))
     read_item_nodes(warehouse, as_of)
@@ -116,12 +123,10 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     days = held_out_days(warehouse, as_of, config)
     parents = {"text": encoder.fingerprint, "held_out_days": str(days)}
     inputs = version_name("s-", origin, as_of, **parents)
-    for built in static_versions(root):
-        if built.inputs == inputs and _made_current(root, built.version):
-            progress.say(
-                f"Static version {built.version} was built from the same inputs before; nothing to do."
-            )
-            return built
+    built = static_before(root, inputs)
+    if built is not None and _made_current(root, built.version):
+        progress.say(f"Static version {built.version} was built from the same inputs before; nothing to do.")
+        return built
     graph = read_graph(warehouse, as_of, config.graph, days)
     detail = warehouse.select("graph/item_detail")
     watch.lap("graph")
@@ -130,7 +135,7 @@ def _refresh_static(warehouse: Warehouse, config: Config, as_of: datetime) -> St
     model = fit_static(graph, text, config, checkpoint_path(root, inputs))
     watch.lap("hgnn")
     version, aligned = inputs, None
-    if (turn := towards_current(root, graph.item_node, model)) is not None:
+    if current is not None and (turn := towards_static(root, current, graph.item_node, model)) is not None:
         rotation, aligned = turn
         model = model.rotated(rotation)
         version = version_name("s-", origin, as_of, **parents, aligned=aligned.version)
@@ -197,10 +202,10 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
     with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
         as_of = as_of or _just_now(warehouse)
         item_node = read_item_nodes(warehouse, as_of)
-        static = current_static(root)
+        static = current_before(root)
         if static is None:
-            progress.say("There is no static version yet, so it is built first.")
-            static = _refresh_static(warehouse, config, as_of)
+            progress.say("There is no static version, so it is built first.")
+            static = _refresh_static(warehouse, config, as_of, current=None)
         if static.as_of > as_of:
             raise UsageError(
                 f"The static version {static.version} is of {static.as_of:%Y-%m-%d %H:%M} and has seen events after "

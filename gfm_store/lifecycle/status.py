@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gfm_store.errors import EmptyWarehouseError
+from gfm_store.errors import EmptyWarehouseError, NotPublishedError
 from gfm_store.lifecycle.journal import JobRun, last_runs
 from gfm_store.lifecycle.versions import KeptVersion, read_versions
 from gfm_store.vectors.publication import is_published, published_since
@@ -22,7 +22,7 @@ class Status:
     """In the order of their first publication; empty where nothing is published."""
     published_since: datetime | None
     static: StaticRecord | None
-    """The one that the next dynamic refresh builds on."""
+    """The one that the next dynamic refresh builds on; None where there is none that can be read."""
     newest_event: datetime | None
     """None where there are no events."""
     unseen_events: int
@@ -46,7 +46,11 @@ class Status:
         due = []
         if self.unseen_events:
             due.append(f"jobs.refresh_dynamic: {self.unseen_events:,} events not seen")
-        if self.served.record.staleness.reasons and self.static == self.served.static:
+        if self.static is None:
+            due.append("jobs.refresh_static: there is no static version that can be read")
+        elif (
+            self.served.record.staleness.reasons and self.static.version == self.served.record.static_version
+        ):
             due.append(f"jobs.refresh_static: {', '.join(self.served.record.staleness.reasons)}")
         due += [
             f"jobs.refresh_{layer}: its weights have seen {count:,} users who were forgotten since"
@@ -65,7 +69,7 @@ def read_status(root: Path) -> Status:
     """
     versions = read_versions(root) if is_published(root) else []
     served = next((one.record for one in versions if one.is_served), None)
-    static = current_static(root)
+    static = _static(root)
     newest, unseen, forgotten = None, 0, {}
     try:
         with open_warehouse(root) as warehouse:
@@ -91,3 +95,10 @@ def read_status(root: Path) -> Status:
         forgotten_users=forgotten,
         runs=last_runs(root),
     )
+
+
+def _static(root: Path) -> StaticRecord | None:
+    try:
+        return current_static(root)
+    except NotPublishedError:
+        return None

@@ -25,7 +25,8 @@ class KeptVersion:
     """A version that is kept, on its static parent; refused ones cannot be opened."""
 
     record: DynamicRecord
-    static: StaticRecord
+    parent: Path
+    """Where its static version lies."""
     is_served: bool
     folder: Path
     """Where its tables lie."""
@@ -35,6 +36,15 @@ class KeptVersion:
     """By table, on disk."""
     weight_bytes: int
     """Of the dynamic layer and of its static parent, which versions may share."""
+
+    @property
+    def static(self) -> StaticRecord:
+        """The static version that it stands on.
+
+        Raises:
+            NotPublishedError: its record is not there or is torn.
+        """
+        return StaticRecord.read(self.parent)
 
     @property
     def n_bytes(self) -> int:
@@ -108,7 +118,7 @@ def _kept(root: Path, weights: Path, folder: Path, tag: str | None, is_served: b
     parent = static_folder(root, record.static_version)
     return KeptVersion(
         record=record,
-        static=StaticRecord.read(parent),
+        parent=parent,
         is_served=is_served,
         folder=folder,
         tag=tag,

@@ -42,10 +42,9 @@ def static_folder(root: Path, version: str) -> Path:
     return root / "static" / version
 
 
-def static_versions(root: Path) -> list[StaticRecord]:
-    """All that are there, whether published or not, by name."""
-    folders = [path for path in sorted((root / "static").glob("s-*")) if path.suffix != ".partial"]
-    return [StaticRecord.read(path) for path in folders]
+def static_folders(root: Path) -> list[Path]:
+    """Of all static versions that are there, whether published or not, by name."""
+    return [path for path in sorted((root / "static").glob("s-*")) if path.suffix != ".partial"]
 
 
 def current_static(root: Path) -> StaticRecord | None:
@@ -55,7 +54,9 @@ def current_static(root: Path) -> StaticRecord | None:
         NotPublishedError: its record cannot be read, or there is a folder where the link should be.
     """
     link = root / "static" / CURRENT
-    return StaticRecord.read(link.resolve()) if is_link(link) else None
+    if not is_link(link):
+        return None
+    return StaticRecord.read(link.resolve())
 
 
 def is_link(path: Path) -> bool:

@@ -25,9 +25,10 @@ from gfm_store.errors import (
 from gfm_store.lifecycle import refresh
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
-from gfm_store.lifecycle.versions import roll_back
+from gfm_store.lifecycle.status import read_status
+from gfm_store.lifecycle.versions import read_versions, roll_back
 from gfm_store.vectors.publication import published_folder
-from gfm_store.vectors.static_version import current_static, read_table
+from gfm_store.vectors.static_version import current_static, read_table, static_folder
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
 from gfm_store.warehouse.connection import newest_event, open_warehouse, rewrite_warehouse
 
@@ -130,6 +131,35 @@ def test_a_torn_record_of_a_kept_version_stops_no_refresh(world, quick):
     )
     with gfm_store.open(world) as store:
         assert store.version == record.version
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["torn", "missing"])
+def test_a_torn_static_version_is_mended_by_the_next_refresh(world, quick, missing):
+    served = DynamicRecord.read(published_folder(world))
+    folder = static_folder(world, served.static_version)
+    if missing:
+        shutil.rmtree(folder)
+    else:
+        (folder / "record.json").write_text("{")
+    assert read_versions(world)[0].record == served
+    assert read_status(world).due == ["jobs.refresh_static: there is no static version that can be read"]
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        record = refresh_dynamic(world, quick)
+    assert sum("Another one is built in its place." in line for line in recorder.said) == 1
+    assert record.version == served.version
+    assert current_static(world).version == served.static_version
+    assert read_status(world).due == []
+
+
+def test_a_torn_static_version_stops_no_static_refresh(world, quick):
+    served = DynamicRecord.read(published_folder(world))
+    (static_folder(world, served.static_version) / "record.json").write_text("{")
+    static = refresh_static(world, quick, newest(world) - timedelta(days=1))
+    assert static.aligned is None
+    record = refresh_dynamic(world, quick)
+    assert record.static_version == static.version != served.static_version
+    assert {one.record.version for one in read_versions(world)} == {served.version, record.version}
 
 
 def test_a_warehouse_that_was_copied_with_its_links_followed_is_told(world, quick, tmp_path):
@@ -356,7 +386,7 @@ def test_a_refused_version_is_not_published(world, quick, monkeypatch):
 
 
 def test_that_most_events_lie_long_before_the_default_moment_is_told(world, quick, monkeypatch):
-    monkeypatch.setattr(refresh, "_refresh_static", lambda warehouse, config, as_of: as_of)
+    monkeypatch.setattr(refresh, "_refresh_static", lambda warehouse, config, as_of, current: as_of)
     last, recorder = newest(world), Recorder()
     with progress.reporting(recorder):
         assert refresh_static(world, quick) == last
