@@ -225,7 +225,7 @@ def test_a_duckdb_file_is_read_beside_its_other_readers(tmp_path):
     path = tmp_path / "other.duckdb"
     with duckdb.connect(path) as connection:
         connection.execute("CREATE SCHEMA s; CREATE TABLE s.play AS SELECT 1 AS id, ['a', 'b'] AS genres")
-    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(); sys.stdin.read()"
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(flush=True); sys.stdin.read()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", hold, str(path)], **pipes) as reader:
         reader.stdout.readline()
