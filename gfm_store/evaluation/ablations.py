@@ -142,7 +142,7 @@ def _measure_withheld(run: Run) -> None:
         return (StandIn("interaction_event", "evaluation/event_but_few", parameters),)
 
     name = f"HGNN without {sparse}"
-    static = run.static(Change(name, stand_ins=few(0)))
+    static = run.static(Change(f"{sparse} withheld", stand_ins=few(0)))
     about = (
         f"No event on {sparse} items reaches the HGNN, so they enter by their text; the two-tower sees all."
     )

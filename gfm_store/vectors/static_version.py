@@ -54,9 +54,7 @@ def current_static(root: Path) -> StaticRecord | None:
         NotPublishedError: its record cannot be read, or there is a folder where the link should be.
     """
     link = root / "static" / CURRENT
-    if not is_link(link):
-        return None
-    return StaticRecord.read(link.resolve())
+    return StaticRecord.read(link.resolve()) if is_link(link) else None
 
 
 def is_link(path: Path) -> bool:
