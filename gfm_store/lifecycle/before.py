@@ -11,10 +11,10 @@ from gfm_store.errors import NotPublishedError
 from gfm_store.lifecycle.alignment import align
 from gfm_store.lifecycle.refused import refuse
 from gfm_store.lifecycle.versions import refused_record, served_record, taking_over
+from gfm_store.lifecycle.whole import whole_dynamic, whole_static
 from gfm_store.static_layer.fitting import StaticModel
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
-    dynamic_folder,
     is_published,
     kept_versions,
     open_table,
@@ -24,7 +24,6 @@ from gfm_store.vectors.publication import (
 )
 from gfm_store.vectors.static_version import (
     CURRENT,
-    current_static,
     is_link,
     read_table,
     static_folder,
@@ -34,9 +33,12 @@ from gfm_store.vectors.version import Alignment, DynamicRecord, StaticRecord
 
 
 def served_before(root: Path) -> DynamicRecord | None:
-    """The version that readers see, if any; one whose record is torn is none."""
+    """The version that readers see, if any; one that is torn is none."""
     try:
-        return served_record(root)
+        served = served_record(root)
+        if served is not None:
+            whole_dynamic(root, published_folder(root), served.version)
+        return served
     except NotPublishedError as error:  # the version that is built now mends it
         if not is_published(root):
             raise
@@ -54,9 +56,9 @@ def built_before(root: Path, inputs: str, served: DynamicRecord | None) -> Dynam
         return None
     for name in reversed(kept_versions(published_folder(root))):
         try:
-            record = DynamicRecord.read(dynamic_folder(root, name))
+            record = whole_dynamic(root, published_folder(root), name)
         except NotPublishedError:
-            continue  # a torn record does not tell what it was made from
+            continue  # it cannot be read, whatever it was made from
         if record.inputs != inputs:
             continue
         if name == served.version:
@@ -74,11 +76,12 @@ def built_before(root: Path, inputs: str, served: DynamicRecord | None) -> Dynam
 
 
 def current_before(root: Path) -> StaticRecord | None:
-    """The static version that is current, if any; one whose record is torn is none."""
-    if not is_link(root / "static" / CURRENT):
+    """The static version that is current, if any; one that is torn is none."""
+    link = root / "static" / CURRENT
+    if not is_link(link):
         return None
     try:
-        return current_static(root)
+        return whole_static(link.resolve())
     except NotPublishedError as error:  # the version that is built now takes its place
         progress.say(f"{error} Another one is built in its place.")
         return None
@@ -88,9 +91,9 @@ def static_before(root: Path, inputs: str) -> StaticRecord | None:
     """A static version from the same inputs, if there is one."""
     for folder in static_folders(root):
         try:
-            record = StaticRecord.read(folder)
+            record = whole_static(folder)
         except NotPublishedError:
-            continue  # a torn record does not tell what it was made from
+            continue  # it cannot be read, whatever it was made from
         if record.inputs == inputs:
             return record
     return None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gfm_store.errors import NotPublishedError, UsageError
 from gfm_store.lifecycle.storage import storage_errors
+from gfm_store.lifecycle.whole import whole_dynamic
 from gfm_store.vectors.publication import (
     dynamic_folder,
     is_published,
@@ -135,7 +136,7 @@ def publish_version(root: Path, version: str) -> DynamicRecord:
     """Make a kept version what readers see; nothing is computed, so it takes a moment.
 
     Raises:
-        NotPublishedError: it is not kept.
+        NotPublishedError: it is not kept, or it is torn.
         WarehouseLockedError: another publication is at work.
     """
     with storage_errors(root), publishing(root):
@@ -144,7 +145,7 @@ def publish_version(root: Path, version: str) -> DynamicRecord:
             raise NotPublishedError(
                 f"version {version!r} is not kept in {root}; there are: {', '.join(names)}."
             )
-        record = DynamicRecord.read(dynamic_folder(root, version))
+        record = whole_dynamic(root, published_folder(root), version)
         if version != DynamicRecord.read(published_folder(root)).version:
             republish(root, taking_over(root, record))
         return record
@@ -154,7 +155,7 @@ def roll_back(root: Path) -> DynamicRecord:
     """Let readers see the version that the served one took over from, or else the one published before it.
 
     Raises:
-        NotPublishedError: nothing is published yet.
+        NotPublishedError: nothing is published yet, or the earlier one is torn.
         UsageError: no earlier one is kept.
         WarehouseLockedError: another publication is at work.
     """
@@ -167,7 +168,7 @@ def roll_back(root: Path) -> DynamicRecord:
             raise UsageError(
                 f"{served.version} is the oldest version that is kept in {root}: there is none to roll back to."
             )
-        record = DynamicRecord.read(dynamic_folder(root, before))
+        record = whole_dynamic(root, folder, before)
         republish(root, record)
         return record
 

@@ -99,7 +99,9 @@ def open_table(folder: Path, name: str, version: str | None = None) -> lance.Lan
         reason = str(error).splitlines()[0][:200]
     if version is not None and version not in (kept := kept_versions(folder)):
         raise NotPublishedError(f"version {version!r} is not kept in {folder}; there are: {', '.join(kept)}.")
-    raise NotPublishedError(f"{folder}: {name} cannot be read ({reason}).")
+    raise NotPublishedError(
+        f"{folder}: {name} cannot be read ({reason}). The next `python -m jobs.refresh_dynamic` builds another version."
+    )
 
 
 def nearest(folder: Path, vectors: np.ndarray, k: int) -> list[list[str]]:
@@ -154,9 +156,9 @@ def publish(
         check: looks at the publication before anybody reads it; what it raises leaves readers where they are.
 
     A process killed at any moment leaves readers on the old publication or on the new one; what it left
-    behind is removed by the next call.
+    behind is removed by the next call. Tables that cannot be opened any more are begun anew.
     """
-    with _next_publication(root) as partial:
+    with _next_publication(root, anew=not _opens(root)) as partial:
         for name in TABLES:
             before = open_table(partial, name).version if (partial / f"{name}.lance").exists() else None
             dataset = write_version(partial, name, tables[name], record.version)
@@ -252,6 +254,14 @@ def _next_publication(root: Path, anew: bool = False) -> Iterator[Path]:
     new_link.unlink(missing_ok=True)
     new_link.symlink_to(Path(PUBLICATIONS) / final.name)
     new_link.replace(root / LINK)
+
+
+def _opens(root: Path) -> bool:
+    """Whether all that is published can be gone on from."""
+    try:
+        return is_published(root) and all(open_table(published_folder(root), name) for name in TABLES)
+    except NotPublishedError:
+        return False
 
 
 def _tagged(dataset: lance.LanceDataset) -> list[str]:

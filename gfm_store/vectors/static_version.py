@@ -16,6 +16,7 @@ from gfm_store.errors import NotPublishedError
 from gfm_store.vectors.version import StaticRecord
 
 CURRENT = "current"
+STATIC_TABLES = ("item_embedding", "co_interaction_edge")
 
 
 @contextmanager
@@ -93,3 +94,16 @@ def replace_table(folder: Path, name: str, table: pa.Table) -> None:
 def read_table(folder: Path, name: str, columns: list[str] | None = None) -> pa.Table:
     """Read one Lance table of a version."""
     return lance.dataset(str(folder / f"{name}.lance")).to_table(columns=columns)
+
+
+def check_table(folder: Path, name: str, version: str | None = None) -> None:
+    """Look at every file of a Lance table, as written last or as tagged.
+
+    Raises:
+        NotPublishedError: one of them is gone or shorter than it should be.
+    """
+    try:
+        lance.dataset(str(folder / f"{name}.lance"), version=version).validate()
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise NotPublishedError(f"{folder}: {name} cannot be read ({reason}).") from None

@@ -26,7 +26,8 @@ from gfm_store.lifecycle import refresh
 from gfm_store.lifecycle.checks import check_item_embedding, check_retrieval
 from gfm_store.lifecycle.refresh import refresh_dynamic, refresh_static
 from gfm_store.lifecycle.status import read_status
-from gfm_store.lifecycle.versions import read_versions, roll_back
+from gfm_store.lifecycle.versions import publish_version, read_versions, roll_back
+from gfm_store.lifecycle.whole import whole_static
 from gfm_store.vectors.publication import published_folder
 from gfm_store.vectors.static_version import current_static, read_table, static_folder
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
@@ -160,6 +161,60 @@ def test_a_torn_static_version_stops_no_static_refresh(world, quick):
     record = refresh_dynamic(world, quick)
     assert record.static_version == static.version != served.static_version
     assert {one.record.version for one in read_versions(world)} == {served.version, record.version}
+
+
+def emptied(paths):
+    """What a machine that lost its power leaves of files that were just written."""
+    paths = list(paths)
+    assert paths
+    for path in paths:
+        path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "files", ["item_embedding.lance/data/*", "co_interaction_edge.lance/_versions/*", "hgnn.safetensors"]
+)
+def test_torn_files_of_a_static_version_are_mended_by_the_next_refresh(world, quick, files):
+    served = DynamicRecord.read(published_folder(world))
+    folder = static_folder(world, served.static_version)
+    emptied(folder.glob(files))
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        record = refresh_dynamic(world, quick)
+    assert sum("Another one is built in its place." in line for line in recorder.said) == 1
+    assert record.version == served.version
+    assert whole_static(folder).version == served.static_version
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        "vectors/retrieval.lance/data/*",
+        "vectors/user_vector.lance/_versions/*",
+        "dynamic/*/model.json",
+        "dynamic/*/blend.safetensors",
+    ],
+)
+def test_torn_files_of_what_is_served_are_mended_by_the_next_refresh(world, published, quick, files):
+    emptied(world.glob(files))
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        record = refresh_dynamic(world, quick)
+    assert sum("The new version is not compared with it." in line for line in recorder.said) == 1
+    with gfm_store.open(world) as store:
+        assert store.version == record.version
+    assert table(world, "retrieval").equals(table(published, "retrieval"))
+    assert [one.record.version for one in read_versions(world)] == [record.version]
+
+
+def test_readers_are_not_sent_to_a_torn_version(world):
+    before = DynamicRecord.read(published_folder(world)).version
+    clone(world, "d-b")
+    emptied([world / "dynamic" / before / "blend.safetensors"])
+    for switch in (lambda: publish_version(world, before), lambda: roll_back(world)):
+        with pytest.raises(NotPublishedError, match=f"{before}: weights cannot be read"):
+            switch()
+    assert DynamicRecord.read(published_folder(world)).version == "d-b"
 
 
 def test_a_warehouse_that_was_copied_with_its_links_followed_is_told(world, quick, tmp_path):
