@@ -71,7 +71,7 @@ class GraphConfig(_Settings):
 class TextConfig(_Settings):
     """The sentence transformer that reads titles, descriptions and genres."""
 
-    model: str = PACKAGED_TEXT_MODEL
+    model: str = Field(PACKAGED_TEXT_MODEL, min_length=1)
     """"packaged" is all-MiniLM-L6-v2 from a pip package, checked by its hash; else any
     sentence-transformers name or path. Real catalogues want a multilingual one."""
     max_tokens: int = Field(128, ge=8)

@@ -21,7 +21,6 @@ from gfm_store.evaluation.result import MODEL, Evaluation
 from gfm_store.locks import shared
 from gfm_store.warehouse.connection import open_warehouse
 from jobs.common import (
-    AsOfOption,
     ConfigOption,
     WarehouseOption,
     console,
@@ -84,7 +83,14 @@ def evaluation(
             help="Folder for report.html and metrics.json (default: `report` in the warehouse).",
         ),
     ] = None,
-    as_of: AsOfOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="TS",
+            help="The cut in UTC, as 2014-01-25 or 2014-01-25T06:00 (default: the horizon before the newest event).",
+        ),
+    ] = None,
     warehouse: WarehouseOption = None,
     config: ConfigOption = None,
 ) -> None:

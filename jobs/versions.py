@@ -202,9 +202,10 @@ def _counts(found: "Comparison") -> Table:
 
 def _movement(found: "Comparison") -> Table:
     table = _table("what stayed", "share", "of")
-    items, users = f"{found.n_shared_items:,} shared items", f"{found.n_shared_users:,} shared users"
+    known, items = f"{found.n_shared_known:,} shared items", f"{found.n_shared_items:,} shared and offered"
+    users = f"{found.n_shared_users:,} shared users"
     rows = [
-        ("10 nearest items by HGNN vector", found.item_overlap, items),
+        ("10 nearest items by HGNN vector", found.item_overlap, known),
         ("10 nearest items by retrieval vector", found.retrieval_overlap, items),
         ("first 10 of users", found.list_overlap, users),
         ("first 10 of users, by their old vectors", found.stale_overlap, users),

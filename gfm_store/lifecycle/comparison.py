@@ -39,10 +39,13 @@ class Comparison:
 
     before: KeptVersion
     after: KeptVersion
+    n_shared_known: int
+    """Items that both know, of which some may be offered by one of them alone."""
     n_shared_items: int
+    """Items that both offer."""
     n_shared_users: int
     item_overlap: float | None
-    """Neighbours by HGNN vector (cosine), among the shared items; None where there are too few to tell."""
+    """Neighbours by HGNN vector (cosine), among the items that both know; None where there are too few to tell."""
     retrieval_overlap: float | None
     """Neighbours by retrieval vector."""
     list_overlap: float | None
@@ -67,7 +70,7 @@ def compare(root: Path, before: str, after: str) -> Comparison:
     items = [_table(v, "item_embedding", ["item_id", "title", "vector"]) for v in (one, other)]
     asked = [_table(v, "retrieval", ["item_id", "vector"]) for v in (one, other)]
     users = [_table(v, "user_vector", ["user_id", "vector"]) for v in (one, other)]
-    _, item_vectors = _shared(items, "item_id")
+    known, item_vectors = _shared(items, "item_id")
     shared, vectors = _shared(asked, "item_id")
     user, user_vectors = _shared(users, "user_id")
     drawn = _drawn(len(user), SAMPLE)
@@ -77,6 +80,7 @@ def compare(root: Path, before: str, after: str) -> Comparison:
     return Comparison(
         before=one,
         after=other,
+        n_shared_known=len(known),
         n_shared_items=len(shared),
         n_shared_users=len(user),
         item_overlap=_neighbour_overlap(item_vectors),

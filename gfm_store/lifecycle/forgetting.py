@@ -146,8 +146,12 @@ def _has_vector(root: Path, user_id: str) -> bool:
 
 def _saw(one: StaticRecord | DynamicRecord, removed: RemovedRows) -> bool:
     """Whether the user may have been there when a version was trained."""
-    before, first = removed.forgotten_before, removed.first_event
-    return (before is not None and one.built_at <= before) or (first is not None and first < one.as_of)
+    before, event, ingest = removed.forgotten_before, removed.first_event, removed.first_ingest
+    if before is not None and one.built_at <= before:
+        return True
+    return (
+        event is not None and ingest is not None and event < one.as_of and ingest <= one.origin.last_ingest_id
+    )
 
 
 def _read_dynamic(root: Path) -> list[DynamicRecord]:

@@ -10,8 +10,7 @@ from gfm_store import progress
 from gfm_store.config import Config, warehouse_option
 from gfm_store.device import choose_device
 from gfm_store.errors import UsageError
-from gfm_store.lifecycle.whole import load_encoder
-from gfm_store.static_layer.encoder import Embedded
+from gfm_store.static_layer.encoder import Embedded, ItemEncoder
 from gfm_store.static_layer.text import TextEncoder, encode_items
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.static_version import read_table, static_folder
@@ -52,7 +51,9 @@ class FrozenLayer:
                 progress.say(
                     f"{(~known).sum():,} items came after the static version; the frozen HGNN embeds them."
                 )
-        self._encoder = load_encoder(folder, static).numbered(rows)
+        self._encoder = ItemEncoder.load(
+            folder, static.item_types, static.graph, static.window_days, static.min_users, static.seed
+        ).numbered(rows)
         self._read = self._encoder.read(self.text, item_text["text"].to_pylist())
 
     def _encode_later(

@@ -33,7 +33,7 @@ from gfm_store.lifecycle.checks import (
 )
 from gfm_store.lifecycle.frozen import FrozenLayer
 from gfm_store.lifecycle.gates import EARLY, Candidate, judge, refusal
-from gfm_store.lifecycle.identity import read_origin, version_name
+from gfm_store.lifecycle.identity import SECTIONS, read_origin, version_name
 from gfm_store.lifecycle.journal import utc_now
 from gfm_store.lifecycle.refused import keep_refused, refuse, remove_refused
 from gfm_store.lifecycle.staleness import measure_staleness
@@ -212,7 +212,19 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
                 f"{as_of:%Y-%m-%d %H:%M}. Run `python -m jobs.refresh_static {warehouse_option(root)} "
                 f"--as-of {as_of:%Y-%m-%dT%H:%M}` first."
             )
+        _tell_other_settings(root, config, static)
         return _refresh_dynamic(warehouse, config, as_of, item_node, static)
+
+
+def _tell_other_settings(root: Path, config: Config, static: StaticRecord) -> None:
+    """A dynamic refresh takes the static layer as it was built, whatever is set for it since."""
+    now = config.inputs(*SECTIONS["s-"])
+    other = [name for name, value in now.items() if value != static.origin.settings.get(name)]
+    if other:
+        progress.say(
+            f"Other settings than those of {static.version} ({', '.join(other)}) wait for "
+            f"`python -m jobs.refresh_static {warehouse_option(root)}`."
+        )
 
 
 def _refresh_dynamic(

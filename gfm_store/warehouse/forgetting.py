@@ -31,6 +31,9 @@ class RemovedRows:
     n_rejected: int
     """Rows of the quarantine."""
     first_event: datetime | None
+    """None where there was no event."""
+    first_ingest: int | None
+    """The ingest that brought the first of the events."""
     forgotten_before: datetime | None
     """When first, if ever."""
 
@@ -57,15 +60,19 @@ def remove_user(warehouse: Warehouse, user_id: str, moment: datetime) -> Removed
             {"user_hash": user_hash, "salt": salt, "moment": moment},
         )
     _remove_from_sources(warehouse, user_id)
-    first = warehouse.scalar(
+    first_event = warehouse.scalar(
         "SELECT min(event_ts) FROM interaction_event WHERE user_id = $user_id", user_id=user_id
+    )
+    first_ingest = warehouse.scalar(
+        "SELECT min(ingest_id) FROM interaction_event WHERE user_id = $user_id", user_id=user_id
     )
     return RemovedRows(
         user_hash=user_hash,
         n_events=_delete(warehouse, "interaction_event", user_id),
         n_profiles=_delete(warehouse, "user_profile", user_id),
         n_rejected=_remove_rejected(warehouse, user_id),
-        first_event=first,
+        first_event=first_event,
+        first_ingest=first_ingest,
         forgotten_before=before,
     )
 

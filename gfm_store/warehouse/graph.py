@@ -127,8 +127,8 @@ def _check_types(warehouse: Warehouse, item_types: list[str]) -> None:
         some = ", ".join(map(repr, item_types[:3]))
         raise UsageError(
             f"{warehouse.root} holds {len(item_types):,} item types ({some}, ...). Each pair of them is a relation of "
-            f"the graph, so there may be {MAX_ITEM_TYPES} at most: ingest the items again with a coarser item_type and "
-            "with what is finer in genres."
+            f"the graph, so there may be {MAX_ITEM_TYPES} at most: ingest into a new warehouse, since items keep their "
+            "type, with a coarser item_type and what is finer in genres."
         )
 
 

@@ -12,7 +12,7 @@ WITH judged AS (
             WHEN given.item_type IS NULL THEN 'missing item_type'
             WHEN given.has_published_at AND given.published_at IS NULL THEN 'unparsable published_at'
             WHEN given.has_withdrawn_at AND given.withdrawn_at IS NULL THEN 'unparsable withdrawn_at'
-            WHEN item.item_type <> given.item_type THEN 'item_id has another item_type'
+            WHEN item.item_type <> given.item_type THEN 'item_id has another item_type, which it keeps'
         END AS reason
     FROM given_item AS given
     LEFT JOIN item ON given.item_id = item.item_id

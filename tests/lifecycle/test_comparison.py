@@ -9,7 +9,9 @@ from clones import clone
 from gfm_store.errors import NotPublishedError
 from gfm_store.lifecycle import comparison
 from gfm_store.lifecycle.comparison import compare
-from gfm_store.lifecycle.versions import read_versions
+from gfm_store.lifecycle.versions import find_version, read_versions
+from gfm_store.vectors.static_version import static_folder
+from gfm_store.vectors.version import StaticRecord
 
 
 def test_a_version_and_its_stretched_copy_are_the_same_space(world):
@@ -21,6 +23,8 @@ def test_a_version_and_its_stretched_copy_are_the_same_space(world):
     assert found.movers == ()
     assert found.settings == {}
     assert found.n_shared_items == found.before.record.n_items
+    embedded = find_version(world, first).record.static_version
+    assert found.n_shared_known == StaticRecord.read(static_folder(world, embedded)).n_items
     assert found.n_shared_users == found.before.record.n_users
 
 

@@ -275,6 +275,18 @@ def test_forgetting_twice_is_no_mistake(copy):
     assert second.trained_with == first.trained_with
 
 
+def test_what_was_trained_before_the_first_ingest_of_the_user_has_not_seen_them(copy):
+    with rewrite_warehouse(copy) as warehouse:
+        warehouse.execute(
+            "INSERT INTO interaction_event SELECT 'came-late', item_id, event_type, event_ts, seconds_played, "
+            "(SELECT max(ingest_id) + 1 FROM interaction_event) FROM interaction_event ORDER BY event_ts LIMIT 1",
+            {},
+        )
+    certificate, _ = forget_user(copy, "came-late", TINY)
+    assert certificate.events == 1
+    assert certificate.trained_with == []
+
+
 def test_a_rollback_after_forgetting_goes_where_it_went_before(copy):
     first = read_versions(copy)[-1].record.version
     clone(copy, "d-later")

@@ -228,6 +228,16 @@ def test_a_warehouse_that_was_copied_with_its_links_followed_is_told(world, quic
     assert refresh_dynamic(copy, quick).version == DynamicRecord.read(published_folder(world)).version
 
 
+def test_settings_that_wait_for_a_static_refresh_are_told(world, quick):
+    other = quick.model_copy(update={"hgnn": quick.hgnn.model_copy(update={"epochs": quick.hgnn.epochs + 1})})
+    for config, told in ((quick, 0), (other, 1)):
+        recorder = Recorder()
+        with progress.reporting(recorder):
+            refresh_dynamic(world, config)
+        waiting = [line for line in recorder.said if "(hgnn) wait for `python -m jobs.refresh_static" in line]
+        assert len(waiting) == told
+
+
 def test_another_setting_is_another_version(world, quick):
     # So few steps give another seed another quality; the gate has tests of its own.
     quick = quick.model_copy(update={"gates": GateConfig(min_users=1_000_000)})

@@ -140,7 +140,7 @@ def test_bad_items(world):
         (5, "unparsable published_at"),
         (6, "unparsable withdrawn_at"),
         (7, "duplicate"),
-        (8, "item_id has another item_type"),
+        (8, "item_id has another item_type, which it keeps"),
     ]
     assert counts(summary) == (8, 2, 0, 0, 6)
     assert world.rows("SELECT item_type, title FROM item WHERE item_id = 'i1'") == [("podcast", "One")]
