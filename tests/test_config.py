@@ -40,6 +40,7 @@ def test_the_working_directory_is_read(tmp_path, monkeypatch):
         ("[two_tower]\npopularity_windows_days = [-1]", "two_tower.popularity_windows_days"),
         ("[graph]\nedge_signals = ['skip']", "edge_signals holds ['skip']"),
         ("[graph]\nfolds = 3", "graph.folds: Input should be 2, 4, 8 or 16"),
+        ("[text]\nmodel = ''", "text.model: String should have at least 1 character"),
         ("[hgnn]\nloss = 'margin'", "unknown setting 'hgnn.loss'; known here: hidden_dim"),
         ("memory_limit = 'lots'", "memory_limit"),
         ("seed = -1", "seed: Input should be greater than or equal to 0"),

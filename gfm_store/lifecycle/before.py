@@ -15,6 +15,7 @@ from gfm_store.lifecycle.whole import whole_dynamic, whole_static
 from gfm_store.static_layer.fitting import StaticModel
 from gfm_store.vectors.arrow import to_numpy
 from gfm_store.vectors.publication import (
+    dynamic_folder,
     is_published,
     kept_versions,
     open_table,
@@ -56,11 +57,12 @@ def built_before(root: Path, inputs: str, served: DynamicRecord | None) -> Dynam
         return None
     for name in reversed(kept_versions(published_folder(root))):
         try:
-            record = whole_dynamic(root, published_folder(root), name)
+            record = DynamicRecord.read(dynamic_folder(root, name))
+            if record.inputs != inputs:
+                continue
+            whole_dynamic(root, published_folder(root), name)
         except NotPublishedError:
             continue  # it cannot be read, whatever it was made from
-        if record.inputs != inputs:
-            continue
         if name == served.version:
             progress.say(f"Version {name} was built from the same inputs and is published; nothing to do.")
             return record
@@ -91,11 +93,10 @@ def static_before(root: Path, inputs: str) -> StaticRecord | None:
     """A static version from the same inputs, if there is one."""
     for folder in static_folders(root):
         try:
-            record = whole_static(folder)
+            if StaticRecord.read(folder).inputs == inputs:
+                return whole_static(folder)
         except NotPublishedError:
             continue  # it cannot be read, whatever it was made from
-        if record.inputs == inputs:
-            return record
     return None
 
 

@@ -258,10 +258,14 @@ def _next_publication(root: Path, anew: bool = False) -> Iterator[Path]:
 
 def _opens(root: Path) -> bool:
     """Whether all that is published can be gone on from."""
+    if not is_published(root):
+        return False
     try:
-        return is_published(root) and all(open_table(published_folder(root), name) for name in TABLES)
+        for name in TABLES:
+            open_table(published_folder(root), name)
     except NotPublishedError:
         return False
+    return True
 
 
 def _tagged(dataset: lance.LanceDataset) -> list[str]:

@@ -73,6 +73,14 @@ def seen_by_plain_readers(root):
     }
 
 
+def test_an_empty_table_is_no_reason_to_begin_anew(tmp_path):
+    rows = pa.table({"item_id": ["a"]})
+    tables = dict.fromkeys(TABLES, rows) | {"co_interaction_edge": rows.slice(0, 0)}
+    for version in ("d-1", "d-2"):
+        publish(tmp_path, record(version), tables, 3)
+    assert kept_versions(published_folder(tmp_path)) == ["d-1", "d-2"]
+
+
 def test_plain_readers_see_each_version_in_all_tables(tmp_path):
     for version in ("d-1", "d-2", "d-3"):
         publish_version(tmp_path, version)
