@@ -129,7 +129,9 @@ def _report(summary: IngestSummary, file: str) -> None:
     rejected = [(one, reason) for one in summary.sources for reason in one.rejected]
     if rejected:
         _report_rejected(out, rejected, file)
-    if not summary.changed:
+    if not any(one.n_rows for one in summary.sources):
+        out.print("\nThere is a header and no row below it: nothing came in.")
+    elif not summary.changed:
         out.print("\nAll of it was stored before; the warehouse is as it was.")
     out.print(
         f"\nThe warehouse holds {summary.n_items:,} items, {summary.n_events:,} events "

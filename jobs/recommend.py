@@ -117,11 +117,16 @@ def recommend(
 
 
 def _blocks(ask: Callable[[pa.Array], pa.Table], ids: pa.Array) -> Iterable[pa.Table]:
+    n_empty = 0
     with progress.task("Recommend", len(ids), "users") as task:
         for begin in range(0, len(ids), USERS_AT_ONCE):
             block = ids.slice(begin, USERS_AT_ONCE)
-            yield ask(block)
+            rows = ask(block)
+            n_empty += len(block.unique()) - len(rows["user_id"].unique())
+            yield rows
             task.advance(len(block))
+    if n_empty:
+        typer.echo(f"Users for whom no item passes what is asked: {n_empty:,}.", err=True)
 
 
 def _read_users(path: Path) -> pa.Array:

@@ -47,9 +47,21 @@ def temporal(warehouse: Warehouse, as_of: datetime | None, horizon_days: int, en
         raise UsageError(
             f"--horizon-days is {horizon_days}; it must be at least 1, and at most {MAX_DAYS:,}."
         )
-    as_of = as_of or newest_event(warehouse) - timedelta(days=horizon_days)
+    as_of = as_of or _default_cut(warehouse, horizon_days)
     split = read_split(warehouse, as_of, horizon_days, encode)
     return Division(TEMPORAL, split, candidate_sets(split), views(split))
+
+
+def _default_cut(warehouse: Warehouse, horizon_days: int) -> datetime:
+    end = newest_event(warehouse)
+    cut = end - timedelta(days=horizon_days)
+    first = warehouse.scalar("SELECT min(event_ts) FROM interaction_event")
+    if cut <= first:
+        raise UsageError(
+            f"The events are of {(end - first).days:,} days, from {first:%Y-%m-%d} to {end:%Y-%m-%d}, so that none is "
+            f"before the last {horizon_days:,}. Choose a shorter --horizon-days."
+        )
+    return cut
 
 
 @contextmanager

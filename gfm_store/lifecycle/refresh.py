@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from gfm_store.lifecycle.frozen import FrozenLayer
 from gfm_store.lifecycle.gates import EARLY, Candidate, judge, refusal
 from gfm_store.lifecycle.identity import SECTIONS, read_origin, version_name
 from gfm_store.lifecycle.journal import utc_now
+from gfm_store.lifecycle.oddities import moment_of, tell_what_is_not_listed
 from gfm_store.lifecycle.refused import keep_refused, refuse, remove_refused
 from gfm_store.lifecycle.staleness import measure_staleness
 from gfm_store.lifecycle.storage import storage_errors
@@ -62,7 +63,7 @@ from gfm_store.vectors.static_version import (
 )
 from gfm_store.vectors.text_cache import TextCache
 from gfm_store.vectors.version import DynamicRecord, StaticRecord
-from gfm_store.warehouse.connection import Warehouse, newest_event, open_warehouse
+from gfm_store.warehouse.connection import Warehouse, open_warehouse
 from gfm_store.warehouse.graph import read_graph, read_item_nodes
 from gfm_store.warehouse.history import TrainingTables, read_training
 
@@ -85,18 +86,6 @@ def _open(root: Path, config: Config) -> Warehouse:
     return open_warehouse(root, threads=config.threads, memory_limit=config.memory_limit)
 
 
-def _just_now(warehouse: Warehouse) -> datetime:
-    """The default moment; whether most events lie long before it is said."""
-    now = newest_event(warehouse)
-    (row,) = warehouse.select("history/ending").to_pylist()
-    if row["n_after"]:
-        progress.say(
-            f"Events far after all others: {row['n_after']:,}. This is as of the newest, {now:%Y-%m-%d}; "
-            f"`--as-of {row['event_ts'] + timedelta(days=1):%Y-%m-%d}` leaves them out."
-        )
-    return now
-
-
 def refresh_static(root: Path, config: Config, as_of: datetime | None = None) -> StaticRecord:
     """Build a static version as of a moment (default: just after the newest event) and make it current.
 
@@ -110,7 +99,7 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
         WarehouseError: a file could not be read or written.
     """
     with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
-        return _refresh_static(warehouse, config, as_of or _just_now(warehouse), current_before(root))
+        return _refresh_static(warehouse, config, moment_of(warehouse, as_of, config), current_before(root))
 
 
 def _refresh_static(
@@ -200,8 +189,9 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
         WarehouseError: a file could not be read or written.
     """
     with storage_errors(root), _open(root, config) as warehouse, exclusive(root, "refresh"):
-        as_of = as_of or _just_now(warehouse)
+        as_of = moment_of(warehouse, as_of, config)
         item_node = read_item_nodes(warehouse, as_of)
+        tell_what_is_not_listed(warehouse, as_of)
         static = current_before(root)
         if static is None:
             progress.say("There is no static version, so it is built first.")

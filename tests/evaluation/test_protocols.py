@@ -186,8 +186,12 @@ def test_a_horizon_that_is_no_time_is_refused(root, days):
 
 def test_a_horizon_beyond_the_data_and_a_cut_outside_of_it_are_said(root):
     with open_warehouse(root) as warehouse:
-        with pytest.raises(EmptyWarehouseError, match="no event before"):
+        with pytest.raises(
+            UsageError, match=r"of 8 days, from 2024-05-23 .* Choose a shorter --horizon-days"
+        ):
             temporal(warehouse, None, 300, text_vectors)
+        with pytest.raises(EmptyWarehouseError, match="no event before"):
+            temporal(warehouse, ago(300), 14, text_vectors)
         with pytest.raises(UsageError, match="Nobody newly streams"):
             temporal(warehouse, AS_OF, 14, text_vectors)
         past_the_end = temporal(warehouse, ago(2.5), 300, text_vectors)

@@ -115,6 +115,12 @@ def test_recommend_prints_a_table(published, capsys):
     assert [line.split()[:2] for line in lines[1:3]] == [["nobody", "1"], ["nobody", "2"]]
 
 
+def test_recommend_says_for_how_many_users_nothing_is_left(published, capsys):
+    late = ["--published-after", "2100-01-01", "--user", "user-001", "--user", "user-002"]
+    assert run("recommend", "--warehouse", published, *late) == 0
+    assert "Users for whom no item passes what is asked: 2." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_recommend_writes_files(published, tmp_path, ending, capsys):
     users = tmp_path / "users.txt"

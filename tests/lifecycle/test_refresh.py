@@ -10,7 +10,7 @@ import pytest
 import torch
 from clones import clone
 from safetensors.torch import load_file
-from worlds import Recorder, add_events
+from worlds import Recorder
 
 import gfm_store
 from gfm_store import program, progress
@@ -363,6 +363,16 @@ def test_before_the_first_event(world, quick):
             job(world, quick, datetime(2000, 1, 1))
 
 
+def test_long_after_the_last_event(world, quick):
+    before = table(world, "retrieval")
+    for job in (refresh_static, refresh_dynamic):
+        with pytest.raises(
+            UsageError, match=r"days earlier; histories reach back [0-9,]+ days .* --as-of out"
+        ):
+            job(world, quick, datetime(2100, 1, 1))
+    assert table(world, "retrieval").equals(before)
+
+
 def test_an_empty_warehouse(tmp_path, quick):
     for job in (refresh_static, refresh_dynamic):
         with pytest.raises(EmptyWarehouseError, match="holds no warehouse"):
@@ -448,19 +458,3 @@ def test_a_refused_version_is_not_published(world, quick, monkeypatch):
     with pytest.raises(GateError):
         refresh_dynamic(world, other)
     assert table(world, "retrieval").equals(before)
-
-
-def test_that_most_events_lie_long_before_the_default_moment_is_told(world, quick, monkeypatch):
-    monkeypatch.setattr(refresh, "_refresh_static", lambda warehouse, config, as_of, current: as_of)
-    last, recorder = newest(world), Recorder()
-    with progress.reporting(recorder):
-        assert refresh_static(world, quick) == last
-        far = last.replace(year=last.year + 9)
-        add_events(world, [("somebody", "podcast-001", "skip", far)])
-        assert refresh_static(world, quick) == far + timedelta(microseconds=1)
-        assert refresh_static(world, quick, last) == last
-    (said,) = recorder.said
-    assert said == (
-        f"Events far after all others: 1. This is as of the newest, {far:%Y-%m-%d}; "
-        f"`--as-of {last + timedelta(days=1):%Y-%m-%d}` leaves them out."
-    )

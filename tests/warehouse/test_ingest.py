@@ -270,6 +270,32 @@ def test_parquet_types(world):
     assert json.loads(summary.rejected[0].example)["seconds_played"] == "nan"
 
 
+@pytest.mark.parametrize(
+    ("type_", "too_great"), [(pa.float32(), 2.0**24), (pa.float64(), 2.0**53), (pa.float64(), 1e300)]
+)
+def test_ids_in_floats_that_cannot_tell_them_apart_are_refused(type_, too_great, world):
+    item_id = pa.array([1.0, 2.0**23, too_great], type_)
+    given = world.parquet(item_id=item_id, item_type=["podcast"] * 3)
+    with pytest.raises(SourceError, match=r"item_id holds ids as floating-point .* \(first in row 3: "):
+        world.ingest(items=[given])
+    assert not (world.root / "gfm.duckdb").exists()
+    fine = world.parquet(item_id=item_id.slice(0, 2), item_type=["podcast"] * 2)
+    assert counts(world.ingest(items=[fine])) == (2, 2, 0, 0, 0)
+    assert world.rows("SELECT item_id FROM item ORDER BY item_id") == [("1",), ("8388608",)]
+
+
+def test_decimal_ids_keep_all_digits(world):
+    item_id = pa.array([2**53 + 1, None], pa.decimal128(20, 0))
+    assert counts(world.ingest(items=[world.parquet(item_id=item_id, item_type=["a", "a"])])) == (
+        2,
+        1,
+        0,
+        0,
+        1,
+    )
+    assert world.rows("SELECT item_id FROM item") == [(str(2**53 + 1),)]
+
+
 def test_recbole_files(world):
     items = world.file(
         "item_id:token\tmovie_title:token_seq\tgenre:token_seq\n1\tToy Story\tComedy Crime\n", "m.item"

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -234,6 +235,27 @@ def test_a_duckdb_file_is_read_beside_its_other_readers(tmp_path):
     assert rows == [(1, "1", '["a", "b"]')]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_duration_is_its_seconds(unit, tmp_path):
+    played = pa.array([timedelta(minutes=3), None]).cast(pa.duration(unit))
+    pq.write_table(pa.table({"played": played}), tmp_path / "a.parquet")
+    source = open_source(str(tmp_path / "a.parquet"))
+    with rewrite_warehouse(tmp_path / "warehouse") as warehouse:
+        relation = source.load(warehouse)
+        sql = f"SELECT {source.columns[0].number()} FROM {relation.sql} ORDER BY source_line"
+        assert warehouse.execute(sql, relation.parameters).fetchall() == [(180.0,), (None,)]
+
+
+def test_a_duration_of_a_database_is_its_seconds(tmp_path):
+    path = tmp_path / "shop.duckdb"
+    with duckdb.connect(str(path)) as shop:
+        shop.execute(
+            "CREATE TABLE play AS SELECT unnest([INTERVAL 90 SECOND, INTERVAL '1.5' SECOND, NULL]) AS s"
+        )
+    _, rows, _ = read(f"duckdb:///{path}::play", tmp_path / "warehouse")
+    assert rows == [(1, "90"), (2, "1.5"), (3, None)]
+
+
 def test_passwords_are_neither_shown_nor_recorded(shop):
     with pytest.raises(SourceError) as refused:
         open_source("postgresql+psycopg2://me:secret@localhost:1/x::play")
@@ -284,6 +306,10 @@ UNUSABLE = {
     ),
     "no parquet": (lambda p: written(p, "a.parquet", b"id,t\n1,x\n"), "not a whole Parquet file"),
     "cut gzip": (truncated_gzip, "cannot be read"),
+    "gzip without a name": (
+        lambda p: written(p, "a.csv", gzip.compress(b"id,t\n1,x\n")),
+        "mv a.csv a.csv.gz",
+    ),
     "no gzip": (lambda p: written(p, "a.csv.gz", b"id,t\n"), "cannot be read"),
     "no table": (lambda p: "sqlite:///shop.db", "two colons"),
     "missing database": (lambda p: f"sqlite:///{p}/none.db::play", "no such file"),

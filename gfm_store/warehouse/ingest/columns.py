@@ -152,7 +152,7 @@ def kind_of(type_: pa.DataType) -> Kind:
         return "text"
     if pa.types.is_integer(type_):
         return "whole"
-    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+    if pa.types.is_floating(type_) or pa.types.is_decimal(type_) or pa.types.is_duration(type_):
         return "fraction"
     if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
         return "moment"

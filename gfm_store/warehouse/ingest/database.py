@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,12 @@ def _statement(rows: str) -> sqlalchemy.Executable:
 
 
 def _texts(values: Sequence[Any]) -> pa.Array:
-    """One column of a batch as text, whatever types its rows have; whole floats lose their `.0`."""
+    """One column of a batch as text, whatever types its rows have; a duration is its number of seconds, and whole
+    floats lose their `.0`."""
     try:
         array = pa.array(values)
+        if pa.types.is_duration(array.type):
+            array = pc.divide(array.cast(pa.duration("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
         if pa.types.is_floating(array.type):
             whole = pc.and_(pc.equal(pc.trunc(array), array), pc.less(pc.abs(array), 2.0**53))
             as_whole = pc.if_else(whole, array, None).cast(pa.int64()).cast(pa.string())
@@ -125,6 +129,8 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, list | tuple | dict):

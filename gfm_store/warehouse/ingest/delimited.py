@@ -54,6 +54,11 @@ class DelimitedSource(Source):
     def _read_header(self, delimiter: str) -> list[str]:
         with self._open() as file:
             start = self._read(file, _HEADER_BYTES)
+        if start.startswith(b"\x1f\x8b"):
+            raise SourceError(
+                f"{self.label} is compressed by gzip, and its name does not say so: mv {self._path.name} "
+                f"{self._path.name}.gz"
+            )
         if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start[:1000]:
             raise SourceError(
                 f"{self.label} is not UTF-8 but looks like UTF-16. "

@@ -186,6 +186,7 @@ def _ingest_part(warehouse: Warehouse, part: _Part) -> tuple[SourceSummary, bool
     ingest_id = warehouse.scalar("SELECT coalesce(max(ingest_id), 0) + 1 FROM ingest_run")
     try:
         relation = part.source.load(warehouse)
+        _check_ids(warehouse, part, relation)
         if part.kind == "events":
             counts = merge_events(warehouse, relation, part.columns, ingest_id, _latest())
         else:
@@ -212,6 +213,27 @@ def _ingest_part(warehouse: Warehouse, part: _Part) -> tuple[SourceSummary, bool
     for table in ("source_row", "event_verdict", "refused_row", "new_rejected_row"):
         warehouse.execute(f"DROP TABLE IF EXISTS {table}")
     return summary, bool(counts.n_new or counts.n_updated or counts.added_columns or rejected_differ)
+
+
+def _check_ids(warehouse: Warehouse, part: _Part, relation: Relation) -> None:
+    """Raise SourceError where floating-point numbers stand for ids and may be those of a neighbour."""
+    for name in ("user_id", "item_id"):
+        column = part.columns.get(name)
+        if column is None or column.kind != "fraction":
+            continue
+        value = column.expression
+        found = warehouse.execute(
+            f"SELECT source_line, CAST({value} AS VARCHAR) FROM {relation.sql} "
+            f"WHERE isfinite(CAST({value} AS DOUBLE)) AND abs({value}) >= "
+            f"CASE typeof({value}) WHEN 'FLOAT' THEN 16777216 WHEN 'DOUBLE' THEN 9007199254740992 END "
+            "ORDER BY source_line LIMIT 1",
+            relation.parameters,
+        ).fetchone()
+        if found:
+            raise SourceError(
+                f"{part.source.label}: {column.name} holds ids as floating-point numbers that are too great to be told "
+                f"from their neighbours (first in row {found[0]:,}: {found[1]}). Write them as text or whole numbers."
+            )
 
 
 def _latest() -> datetime:

@@ -21,9 +21,11 @@ from gfm_store.warehouse.ingest.delimited import SUFFIXES, DelimitedSource
 _DATABASE = re.compile(r"(?P<url>[A-Za-z][\w+.-]*://(?:\[[^\]]*\]|[^\[])*?)::(?P<rows>.+)", re.DOTALL)
 """The first `::` that is not inside an IPv6 address's brackets parts the URL from the table or query."""
 
+_UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
 
 class ParquetSource(Source):
-    """A Parquet file, read by DuckDB where it lies."""
+    """A Parquet file, read by DuckDB where it lies. A duration is its number of seconds."""
 
     def __init__(self, path: Path, label: str) -> None:
         self.name, self.label = str(path.resolve()), label
@@ -44,15 +46,23 @@ class ParquetSource(Source):
         self.columns = tuple(
             Column(one.name, f"column_{index}", kind_of(one.type)) for index, one in enumerate(schema)
         )
+        # DuckDB reads a duration as its whole number of units.
+        self._per_second = {
+            one.name: _UNITS_PER_SECOND[one.type.unit] for one in schema if pa.types.is_duration(one.type)
+        }
 
     def load(self, warehouse: Warehouse) -> Relation:
-        columns = ", ".join(f"{quote(column.name)} AS {column.expression}" for column in self.columns)
+        columns = ", ".join(f"{self._read(column)} AS {column.expression}" for column in self.columns)
         return Relation(
             f"(SELECT file_row_number + 1 AS source_line, {columns} FROM read_parquet($source_path, "
             "file_row_number = true, hive_partitioning = false))",
             # A file's name may hold what DuckDB takes for a pattern.
             {"source_path": re.sub(r"([\[*?])", r"[\1]", self.name)},
         )
+
+    def _read(self, column: Column) -> str:
+        units = self._per_second.get(column.name)
+        return quote(column.name) if units is None else f"CAST({quote(column.name)} AS DOUBLE) / {units}"
 
 
 def open_source(text: str) -> Source:
