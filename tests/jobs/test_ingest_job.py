@@ -50,6 +50,13 @@ def test_the_same_again_says_that_nothing_changed(folder, capsys):
     assert "the warehouse is as it was" in capsys.readouterr().out
 
 
+def test_a_header_without_rows_is_told(folder, capsys):
+    assert main(["--items", "items.csv"]) == 0
+    Path("more.csv").write_text("item_id,item_type,title\n")
+    assert main(["--items", "more.csv"]) == 0
+    assert "no row below it" in capsys.readouterr().out
+
+
 def test_columns_that_are_not_used_are_named(folder, capsys):
     Path("items.csv").write_text("item_id,item_type,name\ni1,music,One\n")
     assert main(["--items", "items.csv"]) == 0
