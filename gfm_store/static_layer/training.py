@@ -117,8 +117,8 @@ class HGNNTrainer:
         """
         if not self._train:
             progress.say(
-                f"{self.label}: no user touched two items, so there is nothing to learn from; item vectors come from "
-                "text alone."
+                f"{self.label}: no user has two items with events that make edges (graph.edge_signals), so there is "
+                "nothing to learn from; item vectors come from text alone."
             )
             return self.model.eval()
         if self.checkpoint is not None and self.checkpoint.exists():

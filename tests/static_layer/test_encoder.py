@@ -322,7 +322,8 @@ def test_without_sets_there_is_a_clear_message_and_vectors_from_text(tmp_path):
     with progress.reporting(recorder):
         model = fit_static(*graph_and_text(make_warehouse(tmp_path, ITEMS, events)), CONFIG)
     assert [text for text in recorder.said if text.startswith("HGNN")] == [
-        "HGNN: no user touched two items, so there is nothing to learn from; item vectors come from text alone."
+        "HGNN: no user has two items with events that make edges (graph.edge_signals), so there is nothing to learn "
+        "from; item vectors come from text alone."
     ]
     assert_unit(model.vectors)
     assert model.epochs == []

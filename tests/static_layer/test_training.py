@@ -245,7 +245,8 @@ def test_without_sets_vectors_come_from_text_alone(planted, members):
     with progress.reporting(recorder):
         model = trainer.fit()
     assert recorder.said == [
-        "HGNN: no user touched two items, so there is nothing to learn from; item vectors come from text alone."
+        "HGNN: no user has two items with events that make edges (graph.edge_signals), so there is nothing to learn "
+        "from; item vectors come from text alone."
     ]
     assert trainer.epochs == []
     vectors = model.embed(features_of(fold), fold.graph)
