@@ -106,6 +106,11 @@ class HGNNConfig(_Settings):
     epochs: int = Field(7, ge=1)
     """Then with everything, from there; all of them with everything where too little was known before the last days."""
     steps_per_epoch: int = Field(60, ge=1)
+    """At least."""
+    epoch_share: float = Field(0.25, ge=0)
+    """Where users' sets are many, an epoch has so many steps more that its targets are this share of all entries."""
+    max_steps_per_epoch: int = Field(1_000, ge=1)
+    """What that is bounded by, and with it the time that a static refresh takes."""
     validation_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of the users whose sets are held out of a training, to see how it goes (of the second one some that the
     first had learned from)."""
@@ -188,7 +193,11 @@ class BlendConfig(_Settings):
     newcomer_cost: float = Field(0.01, ge=0, lt=1)
     """Share of the NDCG@10 of the last days that lists may lose, so that items nobody has streamed yet get a place."""
     steps: int = Field(400, ge=1)
-    """Of the optimizer, one snapshot a step."""
+    """Of the optimizer, one snapshot a step; at least, fewer where so few targets would be learned by heart."""
+    passes: float = Field(1.5, ge=0)
+    """Where targets are many, so many steps more that each is drawn so often."""
+    max_steps: int = Field(4_000, ge=1)
+    """What that is bounded by, and with it the time that a dynamic refresh takes."""
     batch_size: int = Field(512, ge=2)
     """Targets per step."""
     num_negatives: int = Field(1024, ge=1)

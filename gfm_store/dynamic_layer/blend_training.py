@@ -1,5 +1,6 @@
 """Training the blend on snapshots."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -67,8 +68,8 @@ def fit_blend(
     """Softmax of each target among the candidates of its step, one snapshot a step; returns the losses, too.
 
     Candidates are the step's own targets and uniform draws from the items known at the snapshot; the logarithm of
-    the probability of being one is subtracted from the score (logQ), but for the target itself. Of `config.steps`
-    there are fewer where targets are few.
+    the probability of being one is subtracted from the score (logQ), but for the target itself. There are more steps
+    than `config.steps` where targets are many, and fewer where they are few.
 
     Args:
         level_first: learn first what everybody streams, without any tastes, and then the blend on top of that.
@@ -133,7 +134,7 @@ class _Descent:
         average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(config.averaging))
         optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
         sizes = torch.tensor([float(len(example.targets.node)) for example in self.examples])
-        steps = min(config.steps, max(MAX_EPOCHS * int(sizes.sum()) // config.batch_size, MIN_STEPS))
+        steps = _steps(int(sizes.sum()), config)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, steps)
         losses = []
         with progress.task(label, steps, "steps") as task:
@@ -148,6 +149,12 @@ class _Descent:
                 losses.append(float(loss.detach()))
                 task.advance()
         return cast(Net, average.module), losses
+
+
+def _steps(num_targets: int, config: BlendConfig) -> int:
+    wanted = min(math.ceil(config.passes * num_targets / config.batch_size), config.max_steps)
+    by_heart = max(MAX_EPOCHS * num_targets // config.batch_size, MIN_STEPS)
+    return min(max(config.steps, wanted), by_heart)
 
 
 def _standardise(blend: Blend, examples: list[Example]) -> None:

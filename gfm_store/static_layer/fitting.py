@@ -1,5 +1,6 @@
 """From graph tables and text vectors to item vectors: one call for a refresh and for an evaluation alike."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -153,7 +154,7 @@ class _Course:
             trainer = HGNNTrainer(
                 folds,
                 candidates,
-                config,
+                _sized(config, len(node)),
                 self.config.seed,
                 device,
                 checkpoint,
@@ -163,6 +164,12 @@ class _Course:
             hgnn = trainer.fit().cpu()
         epochs += trainer.epochs
         return hgnn
+
+
+def _sized(config: HGNNConfig, entries: int) -> HGNNConfig:
+    """With as many steps in an epoch as so many entries of users' sets want."""
+    wanted = min(math.ceil(config.epoch_share * entries / config.batch_size), config.max_steps_per_epoch)
+    return config.model_copy(update={"steps_per_epoch": max(config.steps_per_epoch, wanted)})
 
 
 def _epochs(config: HGNNConfig, epochs: int) -> HGNNConfig:

@@ -10,19 +10,23 @@ from gfm_store.dynamic_layer import blend_training
 from gfm_store.dynamic_layer.blend_training import MAX_EPOCHS, MIN_STEPS, fit_blend, read_examples
 
 
-def test_few_targets_take_few_steps(tastes, monkeypatch):
+def test_steps_follow_the_number_of_targets(tastes, monkeypatch):
     _, reader = fit(*tastes, monkeypatch, steps=1)
     examples = read_examples(reader, [6, 20, 34], 7)
     targets = sum(len(one.targets.node) for one in examples)
     assert targets > 60
 
-    def steps(batch_size):
-        config = BLEND.model_copy(update={"steps": 100, "batch_size": batch_size})
+    def steps(batch_size, **more):
+        config = BLEND.model_copy(update={"steps": 100, "batch_size": batch_size, **more})
         return len(fit_blend(examples, 1, config, seed=0)[1])
 
     assert steps(targets // 10) == 100  # each target is drawn ten times
     assert steps(targets // 2) == MAX_EPOCHS * targets // (targets // 2)
     assert steps(2 * targets) == MIN_STEPS
+    assert steps(targets // 10, passes=12) == -(-12 * targets // (targets // 10))
+    assert steps(targets // 10, passes=12, max_steps=110) == 110
+    assert steps(targets // 10, passes=12, max_steps=90) == 100
+    assert steps(targets // 2, passes=1000) == MAX_EPOCHS * targets // (targets // 2)
 
 
 def test_momentum_is_held_back_apart_from_the_rest(tastes):

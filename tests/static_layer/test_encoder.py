@@ -316,6 +316,20 @@ def test_two_layers_are_read_back_as_two(root, tmp_path):
     np.testing.assert_array_equal(vectors_of(loaded, root), vectors_of(one, root))
 
 
+@pytest.mark.parametrize(("share", "most", "steps"), [(0.0, 50, 2), (1.0, 50, 9), (1.0, 7, 7), (1.0, 1, 2)])
+def test_an_epoch_has_more_steps_where_sets_are_many(share, most, steps, root):
+    graph, text = graph_and_text(root)
+    entries = graph.folds.user_set.num_rows
+    update = {"epoch_share": share, "max_steps_per_epoch": most, "batch_size": -(-entries // 9), "epochs": 1}
+    hgnn = CONFIG.hgnn.model_copy(update=update | {"steps_per_epoch": 2, "early_epochs": 1})
+    recorder = Recorder()
+    with progress.reporting(recorder):
+        fit_static(graph, text, CONFIG.model_copy(update={"hgnn": hgnn}))
+    assert (
+        recorder.advanced["HGNN"] == 2 * steps
+    )  # nothing is held out here, so the early epoch is one with everything
+
+
 def test_without_sets_there_is_a_clear_message_and_vectors_from_text(tmp_path):
     events = [stream(user, NAMES[i % len(NAMES)], 3) for i, user in enumerate(USERS)]  # one item each
     recorder = Recorder()
