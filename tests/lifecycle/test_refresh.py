@@ -91,7 +91,7 @@ def test_the_same_inputs_are_not_built_again(world, quick):
         dynamic = refresh_dynamic(world, quick)
     assert static == current_static(world)
     assert dynamic.version == before["embedding_version"][0].as_py()
-    assert [text.split(" was ")[1] for text in said] == [
+    assert [text.split(" was ")[1] for text in said if " was built " in text] == [
         "built from the same inputs before; nothing to do.",
         "built from the same inputs and is published; nothing to do.",
     ]
