@@ -119,6 +119,8 @@ class HGNNConfig(_Settings):
     learning_rate: float = Field(2e-3, gt=0)
     """At the top of a one-cycle schedule."""
     weight_decay: float = Field(1e-2, ge=0)
+    heterogeneous: bool = True
+    """Each pair of item types is a relation with weights of its own; False makes all items one type to the graph."""
     balanced: bool = True
     """Every item type gives as many targets as any other."""
 

@@ -44,6 +44,10 @@ def _unbalanced(config: Config) -> Config:
     return config.model_copy(update={"hgnn": config.hgnn.model_copy(update={"balanced": False})})
 
 
+def _homogeneous(config: Config) -> Config:
+    return config.model_copy(update={"hgnn": config.hgnn.model_copy(update={"heterogeneous": False})})
+
+
 def _as_in_the_papers(config: Config) -> Config:
     paper = NAMED["paper"]
     return config.model_copy(update={name: getattr(paper, name) for name in ("hgnn", "two_tower", "blend")})
@@ -67,8 +71,8 @@ ABLATIONS = (
     ),
     Ablation(
         "homogeneous graph",
-        "All items are of one type and all edges of one relation in the HGNN.",
-        Change("one type", item_types=False),
+        "All edges are of one relation in the HGNN; its targets stay balanced by type.",
+        Change("homogeneous", configure=_homogeneous),
     ),
     Ablation(
         "without the balanced sampler",

@@ -25,8 +25,6 @@ from gfm_store.static_layer.newcomers import KnownTexts
 from gfm_store.static_layer.structure import structural_coordinates, unit
 from gfm_store.warehouse.connection import Warehouse
 from gfm_store.warehouse.graph import (
-    Folds,
-    GraphTables,
     read_graph,
     read_interactions,
     read_item_nodes,
@@ -70,8 +68,6 @@ class Change:
     text: bool = True
     """False: the HGNN gets random vectors, which tell items apart and mean nothing, and the two-tower none; without an
     HGNN either, nothing."""
-    item_types: bool = True
-    """False: the graph has one type of items and one relation."""
 
 
 NOTHING = Change("nothing")
@@ -185,8 +181,6 @@ def fit_static_at(
         vectors = np.zeros((split.item.num_rows, config.hgnn.structure_dim), dtype=np.float32)
         vectors[place] = _coordinates(graph.folds.user_set, len(place), config)
         return StaticAt(graph.item_types, vectors, None, [])
-    if not change.item_types:
-        graph = _one_type(graph)
     model = fit_static(graph, text_vector[place], config)
     vectors = model.encoder.newcomers(model.encoder.read(text_vector, written.to_pylist()))
     vectors[place] = model.vectors
@@ -206,7 +200,6 @@ def fit_space(
     with standing_in(warehouse, split.as_of, change.stand_ins):
         item_node = read_item_nodes(warehouse, split.as_of)
         tables = read_training(warehouse, split.as_of, config.two_tower)
-        item_types = static.item_types if change.item_types else split.item_types
         place = pc.index_in(item_node["item_id"], split.item["item_id"].combine_chunks()).to_numpy()
         read, written = _read_by_hgnn(split, change, config)
         item_text = pa.table({"text": written.take(place)})
@@ -215,7 +208,7 @@ def fit_space(
         vectors_at = _vectors_at(
             warehouse, split.as_of, item_node, read[place], place, static, change, config
         )
-        fit = fit_dynamic(item_node, item_types, vectors_at, text[place], item_text, tables, config)
+        fit = fit_dynamic(item_node, static.item_types, vectors_at, text[place], item_text, tables, config)
         # What the model was not told of comes after its nodes, so that its counts of streams stay where they are.
         new = np.setdiff1d(np.arange(split.item.num_rows), place)
         node = np.concatenate([place, new])
@@ -299,15 +292,13 @@ def _vectors_at(
     if static.encoder is None:
         return lambda moment: _alike(static.vectors[place])
     encoder = static.encoder.numbered(place)
-    one_type = pa.chunked_array([[encoder.item_types[0]] * len(place)])
-    item_type = item_node["item_type"] if change.item_types else one_type
 
     def vectors_at(moment: datetime) -> Embedded:
         with standing_in(warehouse, as_of, change.static_stand_ins):
             known = read_interactions(
                 warehouse, moment, encoder.graph, encoder.window_days, encoder.min_users
             )
-        return encoder.embed(item_type, text, known)
+        return encoder.embed(item_node["item_type"], text, known)
 
     return vectors_at
 
@@ -334,31 +325,3 @@ def _random_like(text: np.ndarray, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed).standard_normal(text.shape).astype(np.float32)
     unit: np.ndarray = random / np.linalg.norm(random, axis=1, keepdims=True)
     return unit
-
-
-def _one_type(graph: GraphTables) -> GraphTables:
-    """The same graph with one type of items."""
-    item_node = graph.item_node
-    zero = pa.array(np.zeros(item_node.num_rows, dtype=np.int32))
-    item_node = item_node.set_column(item_node.schema.get_field_index("type_index"), "type_index", zero)
-    name = pa.array(["item"] * item_node.num_rows)
-    item_node = item_node.set_column(item_node.schema.get_field_index("item_type"), "item_type", name)
-    early = None if graph.early_folds is None else _folds_of_one_type(graph.early_folds)
-    return replace(
-        graph,
-        item_node=item_node,
-        co_interaction=_edges_of_one_type(graph.co_interaction),
-        folds=_folds_of_one_type(graph.folds),
-        early_folds=early,
-    )
-
-
-def _folds_of_one_type(folds: Folds) -> Folds:
-    return replace(folds, co_interaction=[_edges_of_one_type(edges) for edges in folds.co_interaction])
-
-
-def _edges_of_one_type(edges: pa.Table) -> pa.Table:
-    zero = pa.array(np.zeros(edges.num_rows, dtype=np.int32))
-    for end in ("src_type", "dst_type"):
-        edges = edges.set_column(edges.schema.get_field_index(end), end, zero)
-    return edges

@@ -94,7 +94,7 @@ def refresh_static(root: Path, config: Config, as_of: datetime | None = None) ->
 
     Raises:
         EmptyWarehouseError: there is nothing before `as_of`.
-        UsageError: there are more item types than it takes.
+        UsageError: there are more item types than it takes, or nobody has a history at so late an `as_of`.
         WarehouseLockedError: another refresh is at work.
         WarehouseError: a file could not be read or written.
     """
@@ -184,7 +184,8 @@ def refresh_dynamic(root: Path, config: Config, as_of: datetime | None = None) -
     Raises:
         GateError: it does not pass; what was served stays.
         EmptyWarehouseError: there is nothing before `as_of`.
-        UsageError: the static version has seen events at or after `as_of`.
+        UsageError: the static version has seen events at or after `as_of`, or nobody has a history at so late an
+            `as_of`.
         WarehouseLockedError: another refresh is at work.
         WarehouseError: a file could not be read or written.
     """

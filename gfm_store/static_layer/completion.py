@@ -45,11 +45,11 @@ class BalancedSampler:
     """
 
     def __init__(
-        self, sets: UserSets, node_type: Tensor, num_nodes: int, *, balanced: bool, generator: torch.Generator
+        self, sets: UserSets, item_type: Tensor, *, balanced: bool, generator: torch.Generator
     ) -> None:
         self._sets, self._generator = sets, generator
         self._user = torch.repeat_interleave(torch.arange(sets.user_ptr.numel() - 1), sets.user_ptr.diff())
-        types = node_type[sets.node]
+        types, num_nodes = item_type[sets.node], item_type.numel()
         everything = torch.arange(sets.node.numel())
         self._pools = [everything[types == t] for t in types.unique().tolist()] if balanced else [everything]
         counts = [torch.bincount(sets.node[pool], minlength=num_nodes).double() for pool in self._pools]

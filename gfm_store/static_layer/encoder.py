@@ -87,7 +87,10 @@ class ItemEncoder:
         node_type = torch.from_numpy(pc.fill_null(codes, 0).to_numpy().astype(np.int64))
         edges = np.stack([known.co_interaction[end].to_numpy().astype(np.int64) for end in ("src", "dst")])
         edges = edges[:, ~strange[edges].any(axis=0)]
-        graph = HeteroGraph.from_edges(node_type, len(self.item_types), torch.from_numpy(edges))
+        num_types = self.hgnn.num_types
+        if num_types == 1:
+            node_type = torch.zeros_like(node_type)
+        graph = HeteroGraph.from_edges(node_type, num_types, torch.from_numpy(edges))
         user, node = (known.user_set[name].to_numpy() for name in ("user_index", "node"))
         known_of_items = what_is_known(user, node, len(text), self.frame.shape[1], self.seed, self.frame)
         features = item_features(text, known_of_items)
@@ -171,7 +174,8 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _from_state(state: dict[str, Tensor], num_types: int) -> HGNN:
     dim, in_dim = state["input.weight"].shape
     num_layers = sum(name.startswith("convs.") and name.endswith("root.weight") for name in state)
-    hgnn = HGNN(in_dim, dim, num_types, num_layers)
+    homogeneous = "convs.0.message.1.weight" not in state
+    hgnn = HGNN(in_dim, dim, 1 if homogeneous else num_types, num_layers)
     hgnn.load_state_dict(state)
     return hgnn.eval()
 

@@ -37,11 +37,10 @@ class StaticModel:
         return replace(self, encoder=self.encoder.rotated(rotation), vectors=self.vectors @ rotation)
 
 
-def to_hetero_graph(item_node: pa.Table, num_types: int, co_interaction: pa.Table) -> HeteroGraph:
-    """The tensors of a graph's Arrow tables."""
-    node_type = torch.from_numpy(item_node["type_index"].to_numpy().astype(np.int64))
+def to_hetero_graph(item_type: torch.Tensor, num_types: int, co_interaction: pa.Table) -> HeteroGraph:
+    """The tensors of an Arrow table of edges between items of types (N,) int64."""
     edges = [co_interaction[name].to_numpy().astype(np.int64) for name in ("src", "dst")]
-    return HeteroGraph.from_edges(node_type, num_types, torch.from_numpy(np.stack(edges)))
+    return HeteroGraph.from_edges(item_type, num_types, torch.from_numpy(np.stack(edges)))
 
 
 def fit_static(
@@ -71,7 +70,7 @@ def fit_static(
     all_epochs = config.hgnn.epochs + (config.hgnn.early_epochs if early is None else 0)
     last = _epochs(config.hgnn, all_epochs)
     hgnn = course.train("HGNN", graph.folds, available, last, files[1], epochs, early)
-    hetero = to_hetero_graph(graph.item_node, len(graph.item_types), graph.co_interaction)
+    hetero = course.hetero_graph(graph.co_interaction)
     with training_device(config) as device:
         features = item_features(text, course.known(*_pairs(graph.folds))).to(device)
         vectors = hgnn.to(device).embed(features, hetero.to(device)).cpu().numpy()
@@ -120,6 +119,17 @@ class _Course:
     frame: np.ndarray
     config: Config
 
+    @property
+    def item_type(self) -> torch.Tensor:
+        """(N,) int64."""
+        return torch.from_numpy(self.graph.item_node["type_index"].to_numpy().astype(np.int64))
+
+    def hetero_graph(self, co_interaction: pa.Table) -> HeteroGraph:
+        """The items and these edges, of one type where the HGNN is to know none."""
+        if self.config.hgnn.heterogeneous:
+            return to_hetero_graph(self.item_type, len(self.graph.item_types), co_interaction)
+        return to_hetero_graph(torch.zeros_like(self.item_type), 1, co_interaction)
+
     def known(self, user: np.ndarray, node: np.ndarray) -> np.ndarray:
         """(N, structure_dim + 1) of who touched what."""
         dim = self.config.hgnn.structure_dim
@@ -146,13 +156,13 @@ class _Course:
                     torch.from_numpy(user[inside].astype(np.int64)),
                     torch.from_numpy(node[inside].astype(np.int64)),
                 )
-                hetero = to_hetero_graph(self.graph.item_node, len(self.graph.item_types), edges)
                 others = torch.from_numpy(self.known(user[~inside], node[~inside]))
-                folds.append(Fold(self.text, others, hetero, sets))
+                folds.append(Fold(self.text, others, self.hetero_graph(edges), sets))
                 task.advance()
         with training_device(self.config) as device:
             trainer = HGNNTrainer(
                 folds,
+                self.item_type,
                 candidates,
                 _sized(config, len(node)),
                 self.config.seed,

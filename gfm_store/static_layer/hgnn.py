@@ -99,6 +99,7 @@ class HGNN(nn.Module):
 
     def __init__(self, in_dim: int, dim: int, num_types: int, num_layers: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.num_types = num_types
         num_relations = num_types * (num_types + 1) // 2
         self.input = nn.Linear(in_dim, dim)
         self.convs = nn.ModuleList(HeteroMaxConv(dim, num_relations) for _ in range(num_layers))

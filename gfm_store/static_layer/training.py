@@ -55,11 +55,13 @@ class HGNNTrainer:
 
     Args:
         folds: the folds of users.
+        item_type: (N,) int64: targets are balanced by it, also where the graph knows no types.
         candidates: (N,) bool: items that may be negatives (those known at the moment and available).
         checkpoint: file that is written after each epoch and read at the start; None keeps nothing.
     """
 
     folds: list[Fold]
+    item_type: Tensor
     candidates: Tensor
     config: HGNNConfig
     seed: int
@@ -93,20 +95,14 @@ class HGNNTrainer:
         samplers = []
         for fold in self.folds:
             held, kept = _split(fold.sets, config.validation_share, self._generator)
-            samplers.append(tuple(self._sampler(sets, graph) for sets in (kept, held)))
+            samplers.append(tuple(self._sampler(sets) for sets in (kept, held)))
         self._train = [(f, s[0]) for f, s in zip(self.folds, samplers, strict=True) if len(s[0])]
         self._held = [(f, s[1]) for f, s in zip(self.folds, samplers, strict=True) if len(s[1])]
         self._text = self.folds[0].text.to(self.device)
         self._on_device: dict[int, Fold] = {}
 
-    def _sampler(self, sets: UserSets, graph: HeteroGraph) -> BalancedSampler:
-        return BalancedSampler(
-            sets,
-            graph.node_type,
-            graph.num_nodes,
-            balanced=self.config.balanced,
-            generator=self._generator,
-        )
+    def _sampler(self, sets: UserSets) -> BalancedSampler:
+        return BalancedSampler(sets, self.item_type, balanced=self.config.balanced, generator=self._generator)
 
     def fit(self) -> HGNN:
         """Train all epochs; returns the model of the last.

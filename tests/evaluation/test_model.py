@@ -27,6 +27,7 @@ from worlds import (
 import gfm_store
 from gfm_store.config import BlendConfig, Config
 from gfm_store.evaluation import model as model_module
+from gfm_store.evaluation.ablations import ABLATIONS
 from gfm_store.evaluation.model import (
     NO_GRAPH,
     NOTHING,
@@ -331,10 +332,11 @@ def test_without_text_what_the_text_says_does_not_matter(made):
     assert len({row.tobytes() for row in found[0][0].vectors}) == whole.split.item.num_rows
 
 
-def test_a_homogeneous_graph_has_one_type_and_the_two_tower_keeps_them_all(made):
+def test_a_homogeneous_graph_has_one_relation_and_the_two_tower_keeps_all_types(made):
     root, as_of, whole = made
-    fitted = fit(root, as_of, Change("one type", item_types=False))
-    assert fitted.static.item_types == ["item"]
+    change = next(one.change for one in ABLATIONS if one.name == "homogeneous graph")
+    fitted = fit(root, as_of, change)
+    assert fitted.static.encoder.hgnn.num_types == 1
     assert fitted.space.model.item_types == ["audiobook", "music", "podcast"]
     assert not np.array_equal(fitted.static.vectors, whole.static.vectors)
 

@@ -25,7 +25,6 @@ def sampler_of(sets, node_type, balanced=True, seed=0):
     return BalancedSampler(
         sets,
         torch.tensor(node_type),
-        len(node_type),
         balanced=balanced,
         generator=torch.Generator().manual_seed(seed),
     )

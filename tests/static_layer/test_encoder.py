@@ -170,6 +170,26 @@ def remember_trainers(monkeypatch, trainers):
     )
 
 
+def test_a_homogeneous_graph_has_one_relation_and_its_targets_are_balanced_by_type(root, fitted, monkeypatch):
+    trainers = []
+    remember_trainers(monkeypatch, trainers)
+    hgnn = CONFIG.hgnn.model_copy(update={"heterogeneous": False})
+    one = fit_static(*graph_and_text(root), CONFIG.model_copy(update={"hgnn": hgnn}))
+    trainer = trainers[0]
+    assert len(trainer.model.convs[0].message) == 1
+    assert len(fitted.encoder.hgnn.convs[0].message) == 6
+    assert [fold.graph.num_types for fold in trainer.folds] == [1, 1]
+    assert trainer.item_type.unique().tolist() == [0, 1, 2]
+    by_type = torch.zeros(3, dtype=torch.float64)
+    by_type.index_add_(0, trainer.item_type, trainer._train[0][1].frequency)
+    torch.testing.assert_close(
+        by_type[by_type > 0], torch.full_like(by_type[by_type > 0], 1 / (by_type > 0).sum())
+    )
+    encoder = ItemEncoder.from_tensors(one.encoder.tensors(), one.encoder.item_types, CONFIG.graph, 40, 2, 0)
+    np.testing.assert_allclose(vectors_of(encoder, root), one.vectors, atol=1e-4)
+    assert np.abs(one.vectors - fitted.vectors).max() > 1e-2
+
+
 def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
     """Against worlds in which its users do not exist."""
     trainers = []
@@ -181,7 +201,8 @@ def test_what_is_read_for_a_fold_is_without_it(root, tmp_path, monkeypatch):
         others = [event for event in touches() if fold_of(event[0]) != number]
         alone = make_warehouse(tmp_path / f"without{number}", ITEMS, others)
         graph, text = graph_and_text(alone)
-        same = fitting.to_hetero_graph(graph.item_node, 3, graph.co_interaction)
+        item_type = torch.from_numpy(graph.item_node["type_index"].to_numpy().astype(np.int64))
+        same = fitting.to_hetero_graph(item_type, 3, graph.co_interaction)
         assert torch.equal(fold.graph.rowptr, same.rowptr)
         assert torch.equal(fold.graph.col, same.col)
         user, node = (graph.folds.user_set[name].to_numpy() for name in ("user_index", "node"))

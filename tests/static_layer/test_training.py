@@ -50,7 +50,8 @@ def trainer_of(folds, seed=0, checkpoint=None, candidates=None, initial=None, la
     if candidates is None:
         candidates = torch.ones(folds[0].graph.num_nodes, dtype=torch.bool)
     config = CONFIG.model_copy(update=settings)
-    return HGNNTrainer(folds, candidates, config, seed, CPU, checkpoint, initial, label)
+    item_type = folds[0].graph.node_type
+    return HGNNTrainer(folds, item_type, candidates, config, seed, CPU, checkpoint, initial, label)
 
 
 def purity(vectors, community):

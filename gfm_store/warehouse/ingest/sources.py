@@ -44,15 +44,14 @@ class ParquetSource(Source):
                 "case only, nor a file_row_number from its own."
             )
         self.columns = tuple(
-            Column(one.name, f"column_{index}", kind_of(one.type)) for index, one in enumerate(schema)
+            Column(one.name, _read(one.type, f"column_{index}"), kind_of(one.type))
+            for index, one in enumerate(schema)
         )
-        # DuckDB reads a duration as its whole number of units.
-        self._per_second = {
-            one.name: _UNITS_PER_SECOND[one.type.unit] for one in schema if pa.types.is_duration(one.type)
-        }
 
     def load(self, warehouse: Warehouse) -> Relation:
-        columns = ", ".join(f"{self._read(column)} AS {column.expression}" for column in self.columns)
+        columns = ", ".join(
+            f"{quote(column.name)} AS column_{index}" for index, column in enumerate(self.columns)
+        )
         return Relation(
             f"(SELECT file_row_number + 1 AS source_line, {columns} FROM read_parquet($source_path, "
             "file_row_number = true, hive_partitioning = false))",
@@ -60,9 +59,14 @@ class ParquetSource(Source):
             {"source_path": re.sub(r"([\[*?])", r"[\1]", self.name)},
         )
 
-    def _read(self, column: Column) -> str:
-        units = self._per_second.get(column.name)
-        return quote(column.name) if units is None else f"CAST({quote(column.name)} AS DOUBLE) / {units}"
+
+def _read(kind: pa.DataType, column: str) -> str:
+    """DuckDB reads a duration as its whole number of units."""
+    return (
+        f"(CAST({column} AS DOUBLE) / {_UNITS_PER_SECOND[kind.unit]})"
+        if pa.types.is_duration(kind)
+        else column
+    )
 
 
 def open_source(text: str) -> Source:
